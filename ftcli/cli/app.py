@@ -1,0 +1,140 @@
+"""The command line: parse, call a plain function of `ftcli.runs`, turn errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ftcli import __version__
+from ftcli.cli import evaluate, finetune, predict, recipe
+from ftcli.errors import FtcliError, Interrupted
+from ftcli.text import visible
+
+MANUAL = """From a foundation model to a number you can trust.
+
+\b
+Start here (no download needed):
+  ftcli finetune --model preset:bert-tiny --data builtin:reviews --out runs/first
+  ftcli evaluate runs/first --data builtin:reviews
+  echo "a fine film" | ftcli predict runs/first
+
+\b
+With a model and data from the Hub, or from files:
+  ftcli finetune --model bert-base-cased --data imdb
+  ftcli finetune --model ./my-model --data reviews.csv --label-column stars
+  ftcli finetune recipe.yaml --lr 3e-5 --set schedule.name=cosine
+
+\b
+In a CI pipeline (exit code 4 when the gate is not met):
+  ftcli evaluate runs/first --data test.csv --fail-under f1_macro=0.9
+
+\b
+See what a run would do, what it will cost, and every key there is:
+  ftcli finetune recipe.yaml --dry-run
+  ftcli recipe show recipe.yaml
+  ftcli recipe schema
+
+Results go to stdout, progress and messages to stderr.
+
+\b
+Exit codes: 0 done, 1 a bug in ftcli, 2 usage, 3 bad data, 4 a gate not met,
+5 diverged, 6 out of memory, 75 stopped (go on with --resume), 130 Ctrl-C.
+"""
+
+app = typer.Typer(
+    name="ftcli",
+    help=MANUAL,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+@app.callback(invoke_without_command=True, help=MANUAL)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Print the version or, without a command, the manual."""
+    if version:
+        typer.echo(f"ftcli {__version__}")
+        raise typer.Exit(0)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(0)
+
+
+app.command("finetune")(finetune.command)
+app.command("evaluate")(evaluate.command)
+app.command("predict")(predict.command)
+app.add_typer(recipe.app, name="recipe")
+
+
+def main() -> None:
+    """Run a command line and exit with a code of the contract."""
+    _prepare()
+    try:
+        app()
+    except FtcliError as error:
+        _say(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say(Interrupted("interrupted"))
+        sys.exit(130)
+    except BrokenPipeError:
+        _close_quietly()
+        sys.exit(0)
+    except MemoryError:
+        print("error: out of memory", file=sys.stderr)
+        print("hint: a smaller --batch-size", file=sys.stderr)
+        sys.exit(6)
+    except Exception as error:
+        _report_bug(error)
+        sys.exit(1)
+
+
+def _prepare() -> None:
+    """What has to be set before the libraries are imported."""
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET"):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace", encoding="utf-8")
+    logging.getLogger().addHandler(logging.NullHandler())
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+
+
+def _say(error: FtcliError) -> None:
+    print("error:", visible(error.message, keep="\n"), file=sys.stderr)
+    if error.hint:
+        print("hint:", visible(error.hint, keep="\n"), file=sys.stderr)
+
+
+def _close_quietly() -> None:
+    """The reader of our output left (`| head`): there is nobody to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _report_bug(error: Exception) -> None:
+    """One line for the user; the traceback goes to the run's log, or to a file beside where there is no run yet."""
+    place = finetune.log_file() or Path("ftcli-error.log")
+    text = "".join(traceback.format_exception(error))
+    try:
+        with place.open("a", encoding="utf-8") as handle:
+            handle.write(text)
+        where = f"the traceback is in {place}"
+    except OSError:
+        where = text
+    first = str(error).splitlines()[0] if str(error) else ""
+    print(f"error: a bug in ftcli: {type(error).__name__}: {visible(first)[:200]}; {where}", file=sys.stderr)

@@ -1,0 +1,82 @@
+"""`ftcli finetune`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ftcli.cli.flags import FLAGS, with_flags
+from ftcli.cli.options import Json, Out, Quiet, Set
+from ftcli.cli.render import show_report
+from ftcli.recipe.load import resolve
+
+
+@with_flags(tuple(FLAGS))
+def command(
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe file (YAML).", show_default=False)
+    ] = None,
+    out: Out = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out from its newest checkpoint.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, estimate memory and time, train nothing.")
+    ] = False,
+    set_: Set = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Fine-tune a pretrained model on labelled data.
+
+    Trains, keeps the best state on the validation split, scores the test split once and writes the run folder:
+    model, reports, metrics, recipe. Settings come from the recipe, flags beat the recipe, --set beats flags.
+
+    \b
+    Examples:
+      ftcli finetune --model bert-base-cased --data imdb
+      ftcli finetune --model preset:bert-tiny --data builtin:reviews --epochs 5
+      ftcli finetune recipe.yaml --seed 2 --set optimizer.weight_decay=0.1
+    """
+    settings = resolve(recipe, {**flags, "out": out}, set_ or ())
+    from ftcli.runs import finetune
+    from ftcli.trackers.console import Console
+
+    console = Console(quiet=quiet)
+    if dry_run:
+        facts = finetune.check(settings, console)
+        if as_json:
+            print(json.dumps(facts, indent=2))
+        return
+    result = finetune.run(settings, console, resume=resume)
+    if result.report is None:
+        return
+    show_report(result.report, as_json=as_json)
+    for line in closing(result.folder.path, settings.data.name or "", result.report):
+        console.info(line)
+
+
+def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
+    """Where the run is, how good it is, and what to do next."""
+    metric = "f1_macro" if "f1_macro" in report["metrics"] else next(iter(report["metrics"]))
+    return [
+        "",
+        f"run       {run}  ({metric} {report['metrics'][metric]:.4f} on {report['data']['split']})",
+        f"evaluate  ftcli evaluate {run} --data {data}",
+        f"predict   ftcli predict {run} INPUT.txt",
+        f"repeat    ftcli finetune {run}/recipe.yaml",
+    ]
+
+
+def log_file() -> Path | None:
+    """The log of the run under way, for the traceback of a bug."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            return Path(handler.baseFilename)
+    return None

@@ -1,0 +1,95 @@
+"""Flags made from recipe keys: one table, with help texts, types and defaults out of the schema."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+
+from ftcli.recipe.load import parse_set
+from ftcli.recipe.schema import Key, keys
+
+FLAGS: Mapping[str, str] = {
+    "model": "model.name",
+    "data": "data.name",
+    "task": "task",
+    "method": "method",
+    "epochs": "train.epochs",
+    "max-steps": "train.max_steps",
+    "batch-size": "train.batch_size",
+    "lr": "optimizer.lr",
+    "max-length": "train.max_length",
+    "seed": "seed",
+    "precision": "train.precision",
+    "device": "train.device",
+    "limit": "data.limit",
+    "text-column": "data.text_column",
+    "label-column": "data.label_column",
+    "columns": "data.columns",
+    "encoding": "data.encoding",
+    "on-bad-row": "data.on_bad_row",
+    "trust-remote-code": "model.trust_remote_code",
+}
+"""Flag -> the recipe key it sets; every other key goes by ``--set``."""
+
+_METAVARS = {"model": "M", "data": "D", "task": "T", "method": "NAME", "device": "DEVICE", "columns": "ROLE=NAME,..."}
+
+
+def option(flag: str, key: Key) -> inspect.Parameter:
+    """The typer option of a flag, as a keyword parameter."""
+    parts = get_args(key.annotation) if get_origin(key.annotation) in (Union, types.UnionType) else (key.annotation,)
+    literal = next((p for p in parts if get_origin(p) is Literal), None)
+    kind = next((p for p in parts if p in (int, float, bool)), str)
+    default = "" if key.default in (None, {}) or kind is bool else f" [default: {key.default}]"
+    metavar = "|".join(get_args(literal)) if literal is not None else _METAVARS.get(flag)
+    text = (key.help + default).replace("\n", " ")
+    given = typer.Option(f"--{flag}", help=text, metavar=metavar, show_default=False)
+    return inspect.Parameter(
+        flag.replace("-", "_"), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, given]
+    )
+
+
+def with_flags(names: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the flags `names`; it receives them as ``flags``: ``{recipe key: value or None}``."""
+    table = {name: keys()[FLAGS[name]] for name in names}
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(function, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.name != "flags"]
+
+        def command(**arguments: Any) -> Any:
+            given = {FLAGS[name]: arguments.pop(name.replace("-", "_")) for name in table}
+            return function(**arguments, flags=given)
+
+        options = [option(name, key) for name, key in table.items()]
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        command.__signature__ = signature.replace(parameters=_in_order(parameters, options))  # type: ignore[attr-defined]
+        command.__doc__, command.__name__ = function.__doc__, function.__name__
+        command.__annotations__ = {p.name: p.annotation for p in [*parameters, *options]}
+        return command
+
+    return decorate
+
+
+def _in_order(own: list[inspect.Parameter], options: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Arguments first, then the flags, then the command's own options."""
+    arguments = [p for p in own if "argument" in type(_info(p)).__name__.lower()]
+    rest = [p for p in own if p not in arguments]
+    return [*arguments, *options, *rest]
+
+
+def _info(parameter: inspect.Parameter) -> Any:
+    arguments = get_args(parameter.annotation)
+    return arguments[1] if len(arguments) > 1 else None
+
+
+def given_values(flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Flags and ``--set`` of a command without a recipe file, by dotted key; ``--set`` wins."""
+    values = {path: value for path, value in flags.items() if value is not None}
+    for assignment in assignments:
+        path, value = parse_set(assignment)
+        values[path] = value
+    return values

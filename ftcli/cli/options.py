@@ -1,0 +1,15 @@
+"""Options that several commands share and that are no recipe keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any recipe key, e.g. --set schedule.name=cosine. Repeatable."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")]
+Out = Annotated[str | None, typer.Option("--out", metavar="RUN", help="Folder to write; never over an earlier run.")]

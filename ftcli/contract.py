@@ -1,0 +1,140 @@
+"""The few shapes every room meets in: columns, data, tasks, metrics, trackers. Nothing here does any work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Row = Mapping[str, Any]
+"""Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``."""
+Example = dict[str, Any]
+"""An encoded row: ``input_ids`` (a list of ints), whatever else the task needs, ready for `Task.collate`."""
+Batch = dict[str, Any]
+"""Tensors by name, first dimension the rows of the batch."""
+Outputs = Any
+"""What a model's forward pass returns."""
+Prediction = dict[str, Any]
+"""One row's answer: ``prediction`` and, by task, ``score``, ``scores``, ..."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A role a task needs from the data, and how to recognise its column."""
+
+    role: str
+    kind: Literal["text", "label"]
+    names: tuple[str, ...]
+    """Usual column names, best first, lower case."""
+    required: bool = True
+    """False: may be absent when predicting or evaluating without answers."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with one row: where (file and line or row) and what."""
+
+    place: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}"
+
+
+class Rows(Protocol):
+    """The rows of one split: random access by role, and the place each row came from."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Row: ...
+    def __iter__(self) -> Iterator[Row]: ...
+    def column(self, role: str) -> list[Any]: ...
+    def place(self, index: int) -> str: ...
+    def select(self, indices: Sequence[int]) -> Rows: ...
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set ready for a task: its splits by role, and what was found on the way."""
+
+    name: str
+    splits: Mapping[str, Rows]
+    columns: Mapping[str, str]
+    """Role -> the column that fills it."""
+    label_names: tuple[str, ...] | None
+    """Names the source itself gives to integer labels, or of class folders; None where it gives none."""
+    fingerprints: Mapping[str, str]
+    """Split -> hash of its content (values by role, in order)."""
+    notes: tuple[str, ...] = ()
+    """Choices made for the user, in words ("10 % of train held out for validation")."""
+    skipped: tuple[Problem, ...] = ()
+
+
+class Task(Protocol):
+    """What a model learns to do. Training, evaluation and prediction all go encode -> collate -> forward -> decode."""
+
+    name: str
+    columns: tuple[Column, ...]
+    main_metric: str
+    """Picks the best state; higher is better unless it is a loss."""
+
+    def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
+        """Learn the label set from the training split only; `names` are the source's own, in order."""
+
+    def check_rows(self, rows: Rows) -> list[Problem]:
+        """Rows of another split this task cannot score (a label never seen in training)."""
+
+    def build_model(self, source: Any) -> tuple[nn.Module, list[str]]:
+        """The model with a head for the fitted labels, and the parameters that start fresh."""
+
+    def load_model(self, source: Any) -> nn.Module:
+        """A model that already does this task, labels and all, for evaluation and prediction."""
+
+    def encode(self, rows: Sequence[Row]) -> list[Example]: ...
+    def collate(self, examples: Sequence[Example]) -> Batch: ...
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Targets per loss term, known before the forward pass."""
+
+    def forward(self, model: nn.Module, batch: Batch) -> Outputs: ...
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Loss SUMS (scalars) under the keys of `counts`; the loop divides once, by the whole window's counts."""
+
+    def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]: ...
+    def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
+        """Predictions against the rows' answers: metrics and, with `bootstrap` resamples, their intervals."""
+
+
+@dataclass
+class Evaluation:
+    """What scoring a split gave; the source of every report."""
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    classes: list[dict[str, Any]] = field(default_factory=list)
+    confusion_matrix: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the loop yields after each optimiser step. `loss` stays on the device until somebody reads it."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    lr: float
+    loss: Tensor
+    rows: int
+    tokens: int
+    epoch_ended: bool
+
+
+class Tracker(Protocol):
+    """A place metrics go. `log` takes one flat record (see metrics.jsonl in the contract)."""
+
+    def log(self, record: Mapping[str, Any]) -> None: ...
+    def truncate_after(self, step: int) -> None:
+        """Forget records of later steps, where the place allows it: a resumed run writes them again."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,124 @@
+"""Readers for parquet and Arrow files, and for anything that comes as Arrow batches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ftcli.data.lines import explained, open_bytes
+from ftcli.data.reader import Places, Raw, Reader
+from ftcli.errors import DataError
+
+_ROWS = 1000
+"""Rows turned into Python values at a time."""
+
+Batches = Callable[[Sequence[str] | None], Iterator[Any]]
+
+
+def open_parquet(path: Path, name: str) -> Reader:
+    """A parquet file; only the columns asked for are read."""
+    import pyarrow.parquet as pq
+
+    with _explained(name, "parquet"):
+        schema = pq.ParquetFile(_source(path, name)).schema_arrow
+
+    def batches(columns: Sequence[str] | None) -> Iterator[Any]:
+        with _explained(name, "parquet"), pq.ParquetFile(_source(path, name)) as file:
+            yield from file.iter_batches(_ROWS, columns=None if columns is None else list(columns))
+
+    return arrow_reader(name, schema.names, _class_names(schema), batches)
+
+
+def open_arrow(path: Path, name: str) -> Reader:
+    """An Arrow file, of the file or of the stream kind."""
+    with _explained(name, "Arrow"):
+        schema = _open_ipc(path, name)[0]
+
+    def batches(columns: Sequence[str] | None) -> Iterator[Any]:
+        with _explained(name, "Arrow"):
+            for batch in _open_ipc(path, name)[1]:
+                yield batch if columns is None else batch.select(list(columns))
+
+    return arrow_reader(name, schema.names, _class_names(schema), batches)
+
+
+def arrow_reader(
+    name: str, fields: Sequence[str], class_names: Mapping[str, tuple[str, ...]], batches: Batches
+) -> Reader:
+    """A reader over Arrow batches (or tables)."""
+    double = sorted({field for field in fields if list(fields).count(field) > 1})
+    if double:
+        raise DataError(f"{name}: the schema has {', '.join(double)} more than once")
+
+    def read(columns: Sequence[str] | None) -> Iterator[Raw]:
+        row = 0
+        for batch in batches(columns):
+            for start in range(0, batch.num_rows, _ROWS):
+                for values in _python_rows(batch.slice(start, _ROWS), name, row):
+                    row += 1
+                    yield Raw(row, values)
+
+    return Reader(Places(name, "row"), tuple(fields), read, class_names=class_names)
+
+
+def _python_rows(batch: Any, name: str, row: int) -> list[dict[str, Any]]:
+    try:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+    except UnicodeDecodeError:
+        raise DataError(f"{name}: text in rows {row + 1} to {row + batch.num_rows} is not valid UTF-8") from None
+    return rows
+
+
+def _open_ipc(path: Path, name: str) -> tuple[Any, Iterator[Any]]:
+    import pyarrow as pa
+
+    source = _source(path, name)
+    opened = source if not isinstance(source, str) else pa.memory_map(source)
+    try:
+        file = pa.ipc.open_file(opened)
+    except pa.ArrowInvalid:
+        opened.seek(0)
+        stream = pa.ipc.open_stream(opened)
+        return stream.schema, iter(stream)
+    return file.schema, (file.get_batch(n) for n in range(file.num_record_batches))
+
+
+def _source(path: Path, name: str) -> Any:
+    """The path, or the unpacked bytes of a .gz file: these formats need random access."""
+    import pyarrow as pa
+
+    with explained(name):
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise DataError(f"{name}: the file is empty")
+        if path.suffix.lower() != ".gz":
+            return str(path)
+        with open_bytes(path) as unpacked:
+            return pa.BufferReader(unpacked.read())
+
+
+@contextmanager
+def _explained(name: str, kind: str) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise DataError(f"{name}: not a readable {kind} file ({reason})") from None
+
+
+def _class_names(schema: Any) -> dict[str, tuple[str, ...]]:
+    """Names of integer labels that the datasets library keeps in the schema."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            column: tuple(str(name) for name in feature["names"])
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}

@@ -1,0 +1,141 @@
+"""Which column plays which role: as told, else by name, else by what the values look like."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ftcli.contract import Column
+from ftcli.data.reader import Options, Raw, Reader
+from ftcli.errors import DataError, UsageError, did_you_mean
+from ftcli.recipe.schema import DataRecipe
+
+_IDS = ("id", "idx", "index", "guid", "uuid", "unnamed: 0", "")
+_LONG_TEXT = 20
+_MOST_CLASSES = 200
+
+
+def told(recipe: DataRecipe, columns: Sequence[Column]) -> dict[str, str]:
+    """Role -> column, as far as the recipe says."""
+    roles = {column.role for column in columns}
+    found: dict[str, str] = {}
+    for part in (recipe.columns or "").split(","):
+        role, equals, name = (piece.strip() for piece in part.partition("="))
+        if not part.strip():
+            continue
+        if not equals or not role or not name:
+            raise UsageError(
+                f"data.columns: '{part.strip()}' is not role=name", hint="--columns text=review,label=stars"
+            )
+        if role not in roles:
+            raise UsageError(
+                f"data.columns: unknown role '{role}'", hint=f"roles of this task: {', '.join(sorted(roles))}"
+            )
+        found[role] = name
+    for kind, given in (("text", recipe.text_column), ("label", recipe.label_column)):
+        first = next((column.role for column in columns if column.kind == kind), None)
+        if given is None or first is None:
+            continue
+        if found.get(first, given) != given:
+            raise UsageError(f"two columns for {first}: '{given}' (--{kind}-column) and '{found[first]}' (--columns)")
+        found[first] = given
+    return found
+
+
+def read_options(recipe: DataRecipe, columns: Sequence[Column], *, strict: bool = True) -> Options:
+    """How to read text files; columns given as positions mean that there is no header."""
+    named = told(recipe, columns) if recipe.columns else {}
+    positions = [int(name) for name in named.values() if name.isdecimal()]
+    width = max(positions) + 1 if positions and len(positions) == len(named) else 0
+    return Options(recipe.encoding, recipe.delimiter, width, strict)
+
+
+def find(
+    recipe: DataRecipe, columns: Sequence[Column], reader: Reader, sample: Sequence[Raw]
+) -> tuple[dict[str, str], list[str]]:
+    """Role -> column for one file, and notes on choices that were not obvious."""
+    found = told(recipe, columns)
+    for role, name in found.items():
+        if name not in reader.fields:
+            raise DataError(
+                f"{reader.name}: no column '{name}' (for {role}); columns: {_listed(reader.fields)}",
+                hint=did_you_mean(name, reader.fields),
+            )
+    notes: list[str] = []
+    for column in columns:
+        if column.role not in found:
+            named = _by_name(column, [field for field in reader.fields if field not in found.values()])
+            if named:
+                found[column.role] = named[0]
+                if len(named) > 1:
+                    notes.append(f"{column.role} column: '{named[0]}' (there is also {_listed(named[1:])})")
+    values = {field: [raw.values.get(field) for raw in sample if raw.values is not None] for field in reader.fields}
+    # Labels first: they are the easier to tell, and what is left is more surely the text.
+    for column in sorted(columns, key=lambda column: column.kind != "label"):
+        if column.role not in found and column.required:
+            found[column.role] = _by_type(column, reader, {f: v for f, v in values.items() if f not in found.values()})
+            notes.append(f"{column.role} column: '{found[column.role]}', by its values")
+    return {column.role: found[column.role] for column in columns if column.role in found}, notes
+
+
+def _by_name(column: Column, fields: Sequence[str]) -> list[str]:
+    folded = {field.strip().lower(): field for field in reversed(fields)}
+    return [folded[name] for name in column.names if name in folded]
+
+
+def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) -> str:
+    usable = {field: of_field for field, of_field in values.items() if field.strip().lower() not in _IDS}
+    fits = _is_label if column.kind == "label" else _is_long_text
+    candidates = [field for field, of_field in usable.items() if fits(of_field)]
+    if not candidates and column.kind == "text":
+        candidates = [field for field, of_field in usable.items() if _is_text(of_field)]
+    if len(candidates) == 1:
+        return candidates[0]
+    flag = f"--{column.kind}-column " if column.role == column.kind else f"--columns {column.role}="
+    if candidates:
+        what = f"more than one column could be the {column.role}: {_listed(candidates)}"
+        hint = f"{flag}{shlex.quote(candidates[0])}"
+    else:
+        what = f"no column for the {column.role}; columns: {_listed(reader.fields)}"
+        hint = f"{flag}NAME"
+    if reader.header_hint and _unlike_names(reader.fields):
+        hint = reader.header_hint
+    raise DataError(f"{reader.name}: {what}", hint=hint)
+
+
+def _unlike_names(fields: Sequence[str]) -> bool:
+    """True where the columns' names look like values, or where there is but the text."""
+    return fields == ("text",) or any(len(field) > _LONG_TEXT or _is_number(field) for field in fields)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdecimal()
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    texts = [value for value in values if value is not None]
+    return bool(texts) and all(isinstance(text, str) for text in texts)
+
+
+def _is_long_text(values: Sequence[Any]) -> bool:
+    if not _is_text(values):
+        return False
+    texts = [value for value in values if value is not None]
+    spaced = sum(" " in text.strip() for text in texts)
+    return spaced * 2 > len(texts) or sum(map(len, texts)) > _LONG_TEXT * len(texts)
+
+
+def _is_label(values: Sequence[Any]) -> bool:
+    labels = [value for value in values if value is not None and value != ""]
+    if not labels or not all(isinstance(label, str | int | float) for label in labels):
+        return False
+    different = len(set(labels))
+    words = [label for label in labels if isinstance(label, str)]
+    short = not words or sum(map(len, words)) <= 2 * _LONG_TEXT * len(words)
+    return short and different < len(labels) and different <= min(_MOST_CLASSES, len(labels) / 2 + 1)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name if len(name) <= 40 else name[:37] + '...'}'" for name in names[:20])
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -1,0 +1,48 @@
+"""Any local file as a reader, by its extension."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ftcli.data.arrow_files import open_arrow, open_parquet
+from ftcli.data.json_files import open_json
+from ftcli.data.reader import Options, Reader
+from ftcli.data.text_files import open_csv, open_json_lines, open_separated_text, open_text
+from ftcli.errors import DataError, UsageError
+
+FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".txt", ".conll")
+
+
+def extension(path: Path) -> str:
+    """The extension that tells the format: lower case, without ``.gz``."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def is_data_file(path: Path) -> bool:
+    """True for a name with a known extension."""
+    return extension(path) in FORMATS and not path.name.startswith(".")
+
+
+def open_file(path: Path, options: Options, name: str | None = None) -> Reader:
+    """A reader for one file; `name` is how messages call it."""
+    name = name or path.name
+    kind = extension(path)
+    if kind in (".csv", ".tsv"):
+        return open_csv(path, name, options, "\t" if kind == ".tsv" else ",")
+    if kind == ".json":
+        return open_json(path, name, options)
+    if kind in (".jsonl", ".ndjson"):
+        return open_json_lines(path, name, options)
+    if kind == ".parquet":
+        return open_parquet(path, name)
+    if kind == ".arrow":
+        return open_arrow(path, name)
+    if kind == ".txt":
+        if options.width:
+            return open_separated_text(path, name, options)
+        return open_csv(path, name, options, " ") if options.delimiter else open_text(path, name, options)
+    if kind == ".conll":
+        raise UsageError(f"{name}: .conll files are for labelling tokens, not for this task")
+    shown = f"the extension '{kind}' is not one" if kind else "a file without an extension is not one"
+    raise DataError(f"{name}: {shown} that can be read", hint=f"one of {' '.join(FORMATS)} (each also .gz)")

@@ -1,0 +1,219 @@
+"""Data sets of the Hugging Face Hub, through the datasets library, with its failures put into words."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from ftcli.data.arrow_files import arrow_reader
+from ftcli.data.reader import Reader
+from ftcli.errors import DataError, FtcliError, UsageError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+# Bare names that people know, and the repositories they moved to.
+_ALIASES = {
+    "ag_news": "fancyzhx/ag_news",
+    "amazon_polarity": "fancyzhx/amazon_polarity",
+    "banking77": "PolyAI/banking77",
+    "dbpedia_14": "fancyzhx/dbpedia_14",
+    "emotion": "dair-ai/emotion",
+    "financial_phrasebank": "takala/financial_phrasebank",
+    "imdb": "stanfordnlp/imdb",
+    "rotten_tomatoes": "cornell-movie-review-data/rotten_tomatoes",
+    "snli": "stanfordnlp/snli",
+    "sst": "stanfordnlp/sst",
+    "sst2": "stanfordnlp/sst2",
+    "trec": "CogComp/trec",
+    "yahoo_answers_topics": "community-datasets/yahoo_answers_topics",
+    "yelp_polarity": "fancyzhx/yelp_polarity",
+    "yelp_review_full": "Yelp/yelp_review_full",
+}
+# Bare names of collections: what follows the slash is a configuration, not a repository.
+_COLLECTIONS = {
+    "glue": "nyu-mll/glue",
+    "super_glue": "aps/super_glue",
+    "tweet_eval": "cardiffnlp/tweet_eval",
+    "amazon_reviews_multi": "defunct-datasets/amazon_reviews_multi",
+    "clinc_oos": "clinc/clinc_oos",
+    "hate_speech18": "odegiber/hate_speech18",
+    "silicone": "eusip/silicone",
+}
+# Names of the library's own file readers: given as a data set they mean nothing.
+_FORMATS = ("arrow", "csv", "json", "parquet", "text", "xml", "imagefolder", "audiofolder", "pandas", "webdataset")
+
+
+def is_alias(name: str) -> bool:
+    """True for a well-known bare name (``imdb``, ``glue/sst2``)."""
+    return name.partition(":")[0] in _ALIASES or name.partition(":")[0].partition("/")[0] in _COLLECTIONS
+
+
+def candidates(name: str) -> list[tuple[str, str | None]]:
+    """Repository and configuration to try, in this order: the name as it stands, then where it is known to live."""
+    base, _, after = name.partition(":")
+    config = after or None
+    head, _, tail = base.partition("/")
+    if head in _COLLECTIONS:
+        return [(head, tail or config), (_COLLECTIONS[head], tail or config)]
+    return [(base, config)] + ([(_ALIASES[base], config)] if base in _ALIASES else [])
+
+
+def open_hub(name: str, revision: str | None) -> dict[str, Reader]:
+    """The splits of a Hub data set, downloaded or from the cache."""
+    if name.lower() in _FORMATS:
+        raise UsageError(f"'{name}' is a file format, not a data set", hint="give a file, a folder or a Hub name")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.+-]+)?", name):
+        raise UsageError(f"'{name}' is neither a path that exists nor a name a Hub data set can have")
+    failures: list[FtcliError] = []
+    for repository, config in candidates(name):
+        try:
+            splits = _download(repository, config, revision)
+        except _Unfound as failure:
+            failures.append(failure.error)
+            continue
+        return {str(split): _reader(f"{name} ({split})", dataset) for split, dataset in splits.items()}
+    # Of several tries an unreachable Hub says more than a name that was not found.
+    raise min(failures, key=lambda error: "reach" not in error.message)
+
+
+class _Unfound(Exception):
+    """Not under this name (or the Hub cannot say): worth trying the next one."""
+
+    def __init__(self, error: FtcliError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+def _download(repository: str, config: str | None, revision: str | None) -> Mapping[Any, Dataset]:
+    with _quiet():
+        import datasets
+
+        # A folder of the same name would be taken for the data set; this form asks for the Hub only.
+        path = f"hf://datasets/{repository}" if os.path.lexists(repository) else repository
+        try:
+            splits: Mapping[Any, Dataset] = datasets.load_dataset(path, config, revision=revision)
+            return splits
+        except Exception as error:
+            raise _explained(error, repository, config, revision) from error
+
+
+def _reader(name: str, dataset: Dataset) -> Reader:
+    names = {
+        column: tuple(feature.names)
+        for column, feature in dataset.features.items()
+        if type(feature).__name__ == "ClassLabel"
+    }
+
+    def batches(columns: Sequence[str] | None) -> Iterator[Any]:
+        chosen = dataset if columns is None else dataset.select_columns(list(columns))
+        yield from chosen.with_format("arrow").iter(1000)
+
+    return arrow_reader(name, dataset.column_names, names, batches)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no log lines from the libraries below; errors are put into words here."""
+    import datasets
+    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    datasets.utils.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    disable_progress_bars()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _explained(error: Exception, repository: str, config: str | None, revision: str | None) -> Exception:
+    """The library's exception as one of ours, or as `_Unfound` where another name may do."""
+    from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError, DatasetNotFoundError
+
+    text = str(error)
+    what = f"data set '{repository}'" + (f" at revision '{revision}'" if revision else "")
+    listed = re.search(r"(?:available configs|Available):? *\[(.*?)\]", text)
+    if isinstance(error, ValueError) and (listed or "multiple" in text):
+        return _choose_config(repository, config, listed.group(1) if listed else text.partition("cache: ")[2])
+    if "scripts are no longer supported" in text:
+        return UsageError(
+            f"{what} needs a Python script to load, which is never run", hint="use a data set of plain files"
+        )
+    if "gated" in text:
+        return UsageError(
+            f"{what} is gated: access has to be granted", hint="ask for it on its page, then: hf auth login"
+        )
+    if isinstance(error, DatasetGenerationError):
+        cause = error.__cause__ or error
+        return DataError(f"{what}: the files cannot be read: {_first_line(cause)}")
+    if isinstance(error, DatasetNotFoundError):
+        return _Unfound(UsageError(f"{what} was not found on the Hub ({_endpoint()})", hint=_near(repository)))
+    if _unreachable(error):
+        return _Unfound(
+            UsageError(
+                f"the Hub ({_endpoint()}) could not be reached, and {what} is not in the cache",
+                hint="connect once to download it, or give a local file or folder",
+            )
+        )
+    if isinstance(error, DataFilesNotFoundError) or type(error).__name__ == "EmptyDatasetError":
+        return DataError(f"{what} has no data files that can be read")
+    if isinstance(error, OSError) and error.errno is not None:
+        return DataError(f"{what} cannot be stored: {error.strerror}", hint="HF_HOME says where downloads are kept")
+    return DataError(f"{what} cannot be read: {_first_line(error)}")
+
+
+def _choose_config(repository: str, config: str | None, names: str) -> UsageError:
+    configs = [name.strip(" '\"") for name in names.split("\n")[0].split(",")]
+    what = (
+        f"data set '{repository}' has no configuration '{config}'"
+        if config
+        else f"'{repository}' has several configurations"
+    )
+    shown = ", ".join(configs[:20]) + (f" and {len(configs) - 20} more" if len(configs) > 20 else "")
+    near = get_close_matches(config or "", configs, n=1)
+    return UsageError(f"{what}: {shown}", hint=f"--data {repository}:{(near or configs)[0]}")
+
+
+def _near(repository: str) -> str:
+    known = [*_ALIASES, *_COLLECTIONS]
+    near = get_close_matches(repository.rpartition("/")[2], known, n=1, cutoff=0.7)
+    if near and near[0] != repository:
+        return f"did you mean '{near[0]}'?"
+    return "check the name (owner/name), or give an existing file or folder; a private one needs: hf auth login"
+
+
+def _unreachable(error: BaseException) -> bool:
+    """True where a connection failed anywhere down the chain of causes."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        modules = type(current).__module__.partition(".")[0]
+        if isinstance(current, ConnectionError | TimeoutError) or modules in (
+            "httpx",
+            "httpcore",
+            "requests",
+            "urllib3",
+        ):
+            return True
+        if type(current).__name__ in ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "HfHubHTTPError"):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"

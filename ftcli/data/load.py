@@ -1,0 +1,181 @@
+"""From a recipe to data ready for a task: splits by role, checked, held out, limited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ftcli.contract import Column, Data, Problem
+from ftcli.data.checks import listed, raise_problems
+from ftcli.data.columns import find, read_options
+from ftcli.data.lines import check_encoding
+from ftcli.data.read import Split, check_fields, class_names, read_split, sample
+from ftcli.data.reader import Reader
+from ftcli.data.rows import TableRows
+from ftcli.data.sources import Source, open_source
+from ftcli.data.split import canonical, hold_out, limit, match
+from ftcli.errors import DataError, did_you_mean
+from ftcli.recipe.schema import DataRecipe
+
+_ORDER = ("train", "validation", "test")
+
+
+def load(recipe: DataRecipe, columns: tuple[Column, ...], *, seed: int, splits: Sequence[str]) -> Data:
+    """Read the splits asked for (and the training split where validation has to be held out of it)."""
+    check_encoding(recipe.encoding)
+    work = _Loading(recipe, columns, open_source(recipe))
+    actual = work.choose(splits)
+    for role in sorted(actual, key=lambda role: _ORDER.index(role) if role in _ORDER else len(_ORDER)):
+        work.read(role, actual[role], alone=len(splits) == 1)
+    if "validation" in splits and "validation" not in work.found and "train" not in work.found:
+        # Asked for without train, or found to be unlabelled.
+        work.read("train", work.train_split(), alone=True)
+    work.settle_problems()
+    rows = {role: split.rows for role, split in work.found.items()}
+    if "validation" in splits and "validation" not in rows:
+        rows["train"], rows["validation"] = _held_out(work, rows["train"], seed)
+    chosen: dict[str, TableRows] = {}
+    for role in splits:
+        if role in rows:
+            indices = limit(len(rows[role]), recipe.limit, seed, role)
+            chosen[role] = rows[role] if indices is None else rows[role].select(indices)
+            if indices is not None:
+                work.notes.append(f"{role}: {len(indices)} of {len(rows[role])} rows, chosen at random")
+    return Data(
+        name=str(recipe.name),
+        splits=chosen,
+        columns=work.fields,
+        label_names=work.label_names(),
+        fingerprints={role: part.fingerprint() for role, part in chosen.items()},
+        notes=tuple(dict.fromkeys(work.notes)),
+        skipped=tuple(work.problems),
+    )
+
+
+@dataclass
+class _Loading:
+    """What is known so far while the splits are read one after the other."""
+
+    recipe: DataRecipe
+    columns: tuple[Column, ...]
+    source: Source
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    fields: dict[str, str] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    found: dict[str, Split] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.options = read_options(self.recipe, self.columns)
+        self.notes.extend(self.source.notes)
+
+    def choose(self, wanted: Sequence[str]) -> dict[str, str]:
+        """Role -> split of the source that fills it, for those that exist."""
+        available = list(self.source.splits)
+        if self.source.single:
+            if len(wanted) == 1:
+                return {wanted[0]: available[0]}
+            actual = {"train": available[0]}
+        else:
+            found = {role: match(self._asked(role), available) for role in wanted}
+            actual = {role: split for role, split in found.items() if split is not None}
+        for role in wanted:
+            if role not in actual:
+                self._missing(role, len(wanted) == 1)
+        if "validation" in wanted and "validation" not in actual:
+            actual.setdefault("train", self.train_split())
+        return actual
+
+    def train_split(self) -> str:
+        """The source's training split."""
+        split = match(self._asked("train"), self.source.splits)
+        if split is None and self.source.single:
+            return next(iter(self.source.splits))
+        if split is None:
+            raise self._no_split(self._asked("train"))
+        return split
+
+    def read(self, role: str, split: str, *, alone: bool) -> None:
+        """Read and check one split; one without labels is left out where others are wanted."""
+        readers = self.source.splits[split](self.options)
+        if not self.fields:
+            self.fields, notes = find(self.recipe, self.columns, readers[0], sample(readers))
+            self.notes.extend(notes)
+        unlabelled = self._lacks_label(readers)
+        if not unlabelled:
+            result = read_split(split, readers, self.columns, self.fields, self.kinds)
+            unlabelled = result.unlabelled
+        if unlabelled:
+            if role == "train" or alone:
+                raise DataError(f"{self.source.name}: split {split} has no labels (all missing or -1)")
+            self.notes.append(f"split {split} has no labels and is not used")
+            return
+        self.found[role] = result
+        self.problems.extend(result.problems)
+        self.names = class_names(readers) or self.names
+        self.kinds = {**result.kinds, **self.kinds}
+
+    def settle_problems(self) -> None:
+        """Raise what is wrong with the rows, or go on without them."""
+        if self.problems and self.recipe.on_bad_row == "fail":
+            raise_problems(self.problems)
+        for role, split in self.found.items():
+            if not len(split.rows):
+                raise DataError(listed(f"{self.source.name}: every row of {role} was skipped", split.problems))
+        if self.problems:
+            self.notes.append(f"{len(self.problems)} bad rows skipped")
+
+    def label_names(self) -> tuple[str, ...] | None:
+        """Names the source gives to the labels."""
+        role = next((column.role for column in self.columns if column.kind == "label"), "")
+        return self.names.get(self.fields.get(role, ""))
+
+    def _asked(self, role: str) -> str:
+        """The split name that the recipe gives to a role."""
+        if role == "validation":
+            return self.recipe.validation_split or role
+        return {"train": self.recipe.train_split, "test": self.recipe.test_split}.get(role, role)
+
+    def _missing(self, role: str, alone: bool) -> None:
+        asked = self._asked(role)
+        named = (role == "validation" and self.recipe.validation_split) or (role == "test" and asked != "test")
+        if role == "validation" and not named:
+            return
+        if role == "test" and not alone and not named:
+            self.notes.append("no test split")
+            return
+        raise self._no_split(asked)
+
+    def _no_split(self, name: str) -> DataError:
+        available = list(self.source.splits)
+        hint = did_you_mean(name, available) if canonical(name) is None else None
+        if canonical(name) and available:
+            hint = f"--set data.{canonical(name)}_split={available[0]}"
+        return DataError(f"{self.source.name}: no split '{name}'; there is {', '.join(available)}", hint=hint)
+
+    def _lacks_label(self, readers: Sequence[Reader]) -> bool:
+        """True for a split that has the columns of the others except the label's (a test split without answers)."""
+        labels = {c.role: self.fields[c.role] for c in self.columns if c.kind == "label" and c.role in self.fields}
+        fields = set(readers[0].fields)
+        lacking = [name for name in labels.values() if name not in fields]
+        others = set(self.found["train"].all_fields) if "train" in self.found else set()
+        if not lacking or not fields <= others:
+            return False
+        check_fields(readers[0], [c for c in self.columns if c.kind != "label"], self.fields)
+        return True
+
+
+def _held_out(work: _Loading, train: TableRows, seed: int) -> tuple[TableRows, TableRows]:
+    label = next((column.role for column in work.columns if column.kind == "label"), None)
+    labels = train.column(label) if label in work.fields else [None] * len(train)
+    kept, held = hold_out(labels, work.recipe.validation_fraction, seed)
+    if not held:
+        raise DataError(
+            f"{work.source.name}: no row of the training split can be held out for validation: every label occurs once",
+            hint="give a validation split, or more rows",
+        )
+    work.notes.append(
+        f"{len(held)} of {len(train)} training rows ({len(held) / len(train):.0%}) held out for validation"
+    )
+    return train.select(kept), train.select(held)

@@ -1,0 +1,113 @@
+"""From readers to the checked rows of one split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+
+from ftcli.contract import Column, Problem
+from ftcli.data.checks import row_fault
+from ftcli.data.labels import LabelBuilder
+from ftcli.data.reader import Raw, Reader
+from ftcli.data.rows import Origins, TableRows, TextColumn
+from ftcli.data.text_files import SAMPLE
+from ftcli.errors import DataError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split as read: its usable rows, what was wrong with the others, and the kind of each label role."""
+
+    rows: TableRows
+    problems: list[Problem]
+    kinds: Mapping[str, str]
+    unlabelled: bool
+    all_fields: tuple[str, ...]
+    """Every column of the split, used or not."""
+
+
+def sample(readers: Sequence[Reader]) -> list[Raw]:
+    """The first records, to tell columns by their values."""
+    return list(islice((raw for reader in readers for raw in reader.read(None)), SAMPLE))
+
+
+def read_split(
+    name: str, readers: Sequence[Reader], columns: Sequence[Column], fields: Mapping[str, str], kinds: Mapping[str, str]
+) -> Split:
+    """Read and check every row. `fields` is role -> column, `kinds` the label kinds of an earlier split."""
+    found = dict(fields)
+    used = [column for column in columns if column.role in found]
+    names = class_names(readers)
+    texts = {column.role: TextColumn() for column in used if column.kind == "text"}
+    labels = {
+        column.role: LabelBuilder(names.get(found[column.role]), required=column.required)
+        for column in used
+        if column.kind == "label"
+    }
+    origins = Origins()
+    problems: list[tuple[int, Problem]] = []
+    rows = 0
+    for reader, raw in _records(readers, found, used, origins):
+        fault = row_fault(raw, used, found)
+        if fault is not None or raw.values is None:
+            problems.append((rows, Problem(reader.places(raw.line), fault or "cannot be read")))
+            continue
+        origins.add(raw.line)
+        rows += 1
+        for role, text in texts.items():
+            text.add(raw.values.get(found[role]))
+        for role, label in labels.items():
+            label.add(raw.values.get(found[role]), typed=reader.typed)
+    if not rows and not problems:
+        raise DataError(f"{readers[0].name}: no rows")
+    finished = {role: label.finish(kinds.get(role), found[role]) for role, label in labels.items()}
+    faults = {row: fault for label in finished.values() for row, fault in label.faults.items()}
+    problems.extend((row, Problem(origins.place(row), fault)) for row, fault in faults.items())
+    problems.sort(key=lambda found_at: found_at[0])
+    table = pa.table(
+        {c.role: texts[c.role].finish() if c.kind == "text" else finished[c.role].values for c in used},
+    )
+    keep = np.setdiff1d(np.arange(rows, dtype=np.int64), np.fromiter(faults, np.int64, len(faults)))
+    return Split(
+        TableRows(table, origins, keep),
+        [problem for _, problem in problems],
+        {role: label.kind for role, label in finished.items() if label.kind is not None},
+        any(label.unlabelled and column_required(columns, role) for role, label in finished.items()),
+        tuple(dict.fromkeys(field for reader in readers for field in reader.fields)),
+    )
+
+
+def _records(
+    readers: Sequence[Reader], fields: Mapping[str, str], used: Sequence[Column], origins: Origins
+) -> Iterator[tuple[Reader, Raw]]:
+    for reader in readers:
+        check_fields(reader, used, fields)
+        origins.begin(reader.places)
+        wanted = [field for field in fields.values() if field in reader.fields]
+        for raw in reader.read(list(dict.fromkeys(wanted))):
+            yield reader, raw
+
+
+def check_fields(reader: Reader, columns: Sequence[Column], fields: Mapping[str, str]) -> None:
+    """A DataError where a file lacks a column altogether (a record that lacks it is another matter)."""
+    for column in columns:
+        field = fields.get(column.role)
+        if field is not None and column.required and field not in reader.fields and reader.fields:
+            raise DataError(
+                f"{reader.name}: no column '{field}' (for {column.role}); columns: {', '.join(reader.fields)}",
+                hint=did_you_mean(field, reader.fields),
+            )
+
+
+def class_names(readers: Sequence[Reader]) -> dict[str, tuple[str, ...]]:
+    """Column -> names of its labels, from whichever file has them."""
+    return {column: names for reader in readers for column, names in reader.class_names.items()}
+
+
+def column_required(columns: Sequence[Column], role: str) -> bool:
+    """True where the task cannot do without this role."""
+    return any(column.role == role and column.required for column in columns)

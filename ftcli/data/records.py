@@ -1,0 +1,159 @@
+"""Records to predict on, one by one as they arrive: lines of text, JSON lines, or any data a recipe can name."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ftcli.contract import Column, Row
+from ftcli.data.checks import row_fault
+from ftcli.data.columns import find, read_options, told
+from ftcli.data.files import extension, open_file
+from ftcli.data.lines import Lines, check_encoding, explained
+from ftcli.data.read import check_fields, sample
+from ftcli.data.reader import Places, Raw, Reader
+from ftcli.data.sources import Source, looks_like_path, missing_path, open_source
+from ftcli.data.split import match
+from ftcli.data.text_files import parse_object
+from ftcli.errors import DataError
+from ftcli.recipe.schema import DataRecipe
+
+_LOOKS_LIKE_JSON = re.compile(r'\s*\{\s*["}]')
+"""A line that begins like this is meant as JSON, even where it is broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of the input: its own fields, the values by role, or why it cannot be used."""
+
+    values: Mapping[str, Any]
+    row: Row | None
+    error: str | None
+    line: int
+
+
+def records(source: str | None, recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
+    """Every record in order; one that cannot be used has an error and the rest go on.
+
+    `source` is a path, any name of data, or ``-`` (or None) for standard input. Labels are neither needed nor looked at.
+    """
+    check_encoding(recipe.encoding)
+    told(recipe, columns)
+    needed = tuple(replace(column, required=True) for column in columns if column.kind != "label")
+    recipe = _without_labels(recipe, needed)
+    if source is None or source == "-":
+        return _stream(sys.stdin.buffer, "stdin", recipe, needed)
+    options = read_options(recipe, needed, strict=False)
+    path = Path(os.path.expanduser(source))
+    if os.path.isfile(path) and extension(path):
+        return _from_readers([open_file(path, options)], recipe, needed)
+    if os.path.exists(path) and not path.is_dir():
+        return _stream_file(path, recipe, needed)
+    if not os.path.lexists(path) and looks_like_path(source):
+        raise missing_path(path, "input")
+    opened = open_source(replace(recipe, name=source))
+    return _from_readers(opened.splits[_only_split(opened, recipe)](options), recipe, needed)
+
+
+def _without_labels(recipe: DataRecipe, needed: Sequence[Column]) -> DataRecipe:
+    roles = {column.role for column in needed}
+    parts = [part for part in (recipe.columns or "").split(",") if part.partition("=")[0].strip() in roles]
+    return replace(recipe, columns=",".join(parts) or None, label_column=None)
+
+
+def _only_split(source: Source, recipe: DataRecipe) -> str:
+    """The test split, else the only one there is."""
+    names = list(source.splits)
+    split = match(recipe.test_split, names) or (names[0] if len(names) == 1 else None)
+    if split is None:
+        raise DataError(
+            f"{source.name}: no split '{recipe.test_split}'; there is {', '.join(names)}",
+            hint=f"--set data.test_split={names[0]}",
+        )
+    return split
+
+
+def _from_readers(readers: Sequence[Reader], recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
+    fields, _ = find(recipe, columns, readers[0], sample(readers[:1]))
+    for reader in readers:
+        check_fields(reader, columns, fields)
+    return (_record(raw, columns, fields) for reader in readers for raw in reader.read(None))
+
+
+def _record(raw: Raw, columns: Sequence[Column], fields: dict[str, str]) -> Record:
+    error = row_fault(raw, columns, fields)
+    values = raw.values or {}
+    row = None if error else {role: values[field] for role, field in fields.items()}
+    return Record(values, row, error, raw.line)
+
+
+def _stream_file(path: Path, recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
+    """A pipe or a file without an extension: read once, as it comes."""
+    if stat.S_ISREG(path.stat().st_mode) and path.stat().st_size == 0:
+        raise DataError(f"{path.name}: the file is empty")
+    with explained(path.name):
+        stream = path.open("rb")
+
+    def read() -> Iterator[Record]:
+        with stream:
+            yield from _stream(stream, path.name, recipe, columns)
+
+    return read()
+
+
+def _stream(stream: BinaryIO, name: str, recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
+    """Text lines or JSON lines, as the first line that is not blank shows. Takes no line before it is asked for."""
+    lines = Lines(stream, name, recipe.encoding, strict=False)
+    first = ""
+    for first in lines:
+        if first.strip():
+            break
+    is_json = bool(_LOOKS_LIKE_JSON.match(first)) or parse_object(first, 0).values is not None
+    if is_json:
+        yield from _json_records(_with_faults(first, lines), name, recipe, columns)
+        return
+    roles = {column.role: "text" for column in columns}
+    # Blank lines that came before: each is a record, and an unusable one.
+    for number in range(1, lines.number + (not first.strip())):
+        yield _record(Raw(number, {"text": ""}), columns, roles)
+    if first.strip():
+        for number, text, fault in _with_faults(first, lines):
+            yield _record(Raw(number, None if fault else {"text": text}, fault), columns, roles)
+
+
+def _with_faults(first: str, lines: Lines) -> Iterator[tuple[int, str, str | None]]:
+    """Number, text and fault of the line already taken and of each one after it."""
+    for text in chain([first], lines):
+        fault = lines.fault[1] if lines.fault and lines.fault[0] == lines.number else None
+        yield lines.number, text.rstrip("\r\n"), f"line {fault}" if fault else None
+
+
+def _json_records(
+    lines: Iterator[tuple[int, str, str | None]], name: str, recipe: DataRecipe, columns: Sequence[Column]
+) -> Iterator[Record]:
+    fields: dict[str, str] = {}
+    for number, text, fault in lines:
+        if not text.strip():
+            continue
+        raw = Raw(number, None, fault) if fault else parse_object(text, number)
+        if raw.values is not None and not fields:
+            try:
+                fields, _ = find(recipe, columns, _lone_reader(name, raw), [raw])
+            except DataError as error:
+                yield Record(
+                    raw.values, None, f"{error.message} ({error.hint})" if error.hint else error.message, number
+                )
+                continue
+        yield _record(raw, columns, fields)
+
+
+def _lone_reader(name: str, raw: Raw) -> Reader:
+    """One record as if it were a file, to find its columns."""
+    return Reader(Places(name), tuple(raw.values or ()), lambda _: iter((raw,)))

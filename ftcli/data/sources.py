@@ -1,0 +1,92 @@
+"""What a name of data means: builtin:NAME, a file, a folder, or a data set of the Hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+
+from ftcli.data import hub
+from ftcli.data.bundled import PREFIX, bundled_folder
+from ftcli.data.files import FORMATS, extension, open_file
+from ftcli.data.folders import Opener, open_folder
+from ftcli.data.reader import Options, Reader
+from ftcli.data.split import canonical
+from ftcli.errors import DataError, UsageError
+from ftcli.recipe.schema import DataRecipe
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data found under a name: its splits, each opened only when wanted."""
+
+    name: str
+    splits: Mapping[str, Opener]
+    single: bool
+    """One file: whichever split is asked for."""
+    notes: tuple[str, ...] = ()
+
+
+def open_source(recipe: DataRecipe) -> Source:
+    """The data a recipe names."""
+    name = recipe.name
+    if not name:
+        raise UsageError("no data given", hint="--data NAME, e.g. --data reviews.csv or --data builtin:reviews")
+    if name.startswith(PREFIX):
+        splits, notes = open_folder(bundled_folder(name.removeprefix(PREFIX)))
+        return Source(name, splits, False, tuple(notes))
+    path = Path(os.path.expanduser(name))
+    if os.path.lexists(path):
+        return _local(name, path)
+    if looks_like_path(name):
+        raise missing_path(path, "data")
+    readers = hub.open_hub(name, recipe.revision)
+    return Source(name, {split: partial(_given, reader) for split, reader in readers.items()}, False)
+
+
+def _local(name: str, path: Path) -> Source:
+    if not path.exists():
+        raise DataError(f"{name}: a broken link (to {os.readlink(path)})")
+    notes = [f"'{name}' is the local {'folder' if path.is_dir() else 'file'}, not the Hub's data set of that name"]
+    if not hub.is_alias(name):
+        notes = []
+    if not path.is_dir():
+        return Source(name, {"train": partial(_one_file, path)}, True, tuple(notes))
+    splits, more = open_folder(path)
+    # A folder around one file that is named after no split: that file.
+    single = len(splits) == 1 and canonical(next(iter(splits))) is None
+    return Source(name, splits, single, (*notes, *more))
+
+
+def _one_file(path: Path, options: Options) -> list[Reader]:
+    return [open_file(path, options)]
+
+
+def _given(reader: Reader, options: Options) -> list[Reader]:
+    return [reader]
+
+
+def looks_like_path(name: str) -> bool:
+    """True for what can only be a path: it starts like one, is deeper than a Hub name, or ends like a data file."""
+    if name.startswith(("./", "../", "/", "~")) or name.endswith("/") or name.count("/") > 1:
+        return True
+    if hub.is_alias(name):
+        return False
+    return extension(Path(name)) in FORMATS or name.lower().endswith(".gz")
+
+
+def missing_path(path: Path, what: str) -> UsageError:
+    """A UsageError for a path that does not exist, naming what is near it."""
+    folder = path.parent
+    if not os.path.isdir(folder):
+        return UsageError(f"{what} '{path}' does not exist: there is no folder '{folder}'")
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        names = []
+    near = get_close_matches(path.name, names, n=3, cutoff=0.5)
+    hint = f"in {folder.resolve()} there is {', '.join(near)}" if near else None
+    return UsageError(f"{what} '{path}' does not exist", hint=hint)

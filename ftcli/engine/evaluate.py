@@ -1,0 +1,80 @@
+"""Scoring: the one path from examples to predictions that evaluation, validation and prediction share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from ftcli.contract import Example, Prediction, Row, Rows, Task
+from ftcli.engine.loop import to_device
+from ftcli.engine.precision import Precision
+
+ENCODE_CHUNK = 1000
+
+
+def encode_rows(task: Task, rows: Rows, on_rows: Callable[[int], None] | None = None) -> list[Example]:
+    """All rows encoded, in order, a chunk at a time."""
+    found: list[Example] = []
+    chunk: list[Row] = []
+
+    def flush() -> None:
+        if chunk:
+            found.extend(task.encode(chunk))
+            if on_rows is not None:
+                on_rows(len(chunk))
+            chunk.clear()
+
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) >= ENCODE_CHUNK:
+            flush()
+    flush()
+    return found
+
+
+def lengths(examples: Sequence[Example]) -> list[int]:
+    """Size of each example along its first input: tokens of a text."""
+    return [len(e["input_ids"]) if "input_ids" in e else 1 for e in examples]
+
+
+def batches_by_length(sizes: Sequence[int], rows_per_batch: int) -> Iterator[np.ndarray]:
+    """Row numbers, longest first, so that little is padded and memory is asked for at the start."""
+    order = np.argsort(-np.asarray(sizes, dtype=np.int64), kind="stable")
+    for start in range(0, len(order), rows_per_batch):
+        yield order[start : start + rows_per_batch]
+
+
+def run_model(
+    task: Task,
+    model: nn.Module,
+    examples: Sequence[Example],
+    precision: Precision,
+    rows_per_batch: int,
+    on_rows: Callable[[int], None] | None = None,
+) -> tuple[list[Prediction], float | None]:
+    """Predictions in the order of `examples`, and the mean loss where the examples carry answers."""
+    model.eval()
+    predictions: list[Prediction | None] = [None] * len(examples)
+    totals: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    with torch.inference_mode():
+        for rows in batches_by_length(lengths(examples), rows_per_batch):
+            batch = task.collate([examples[int(i)] for i in rows])
+            has_answers = "labels" in batch
+            term_counts = task.counts(batch) if has_answers else {}
+            batch = to_device(batch, precision.device)
+            with precision.autocast():
+                outputs = task.forward(model, batch)
+                sums = task.losses(outputs, batch) if has_answers else {}
+            for term, value in sums.items():
+                totals[term] = totals.get(term, 0.0) + float(value)
+                counts[term] = counts.get(term, 0) + term_counts[term]
+            for i, prediction in zip(rows, task.decode(outputs, batch), strict=True):
+                predictions[int(i)] = prediction
+            if on_rows is not None:
+                on_rows(len(rows))
+    loss = sum(totals[t] / max(1, counts[t]) for t in totals) if totals else None
+    return [p for p in predictions if p is not None], loss

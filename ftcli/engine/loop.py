@@ -1,0 +1,139 @@
+"""The one training loop: a generator that yields after every optimiser step; the rest of a run consumes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ftcli.contract import Batch, Example, Progress, Task
+from ftcli.engine.precision import Precision
+from ftcli.recipe.schema import TrainRecipe
+
+
+class StepPlan(Protocol):
+    """Where the loop learns which rows make which step."""
+
+    def plan(self, epoch: int) -> list[np.ndarray]: ...
+
+
+class Loop:
+    """Training state and how to advance it by one optimiser step.
+
+    The state is `step`, `epoch` and `position` (steps done inside the epoch), the model's and the optimiser's
+    tensors and torch's random state; a checkpoint holds all of them.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        examples: Sequence[Example],
+        sampler: StepPlan,
+        optimizer: torch.optim.Optimizer,
+        schedule: Callable[[int], float],
+        precision: Precision,
+        recipe: TrainRecipe,
+        total_steps: int,
+    ) -> None:
+        self.task, self.model, self.examples, self.sampler = task, model, examples, sampler
+        self.optimizer, self.schedule, self.precision, self.recipe = optimizer, schedule, precision, recipe
+        self.total_steps = total_steps
+        self.step = self.epoch = self.position = 0
+        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+
+    def __iter__(self) -> Iterator[Progress]:
+        while self.step < self.total_steps:
+            plan = self.sampler.plan(self.epoch)
+            while self.position < len(plan) and self.step < self.total_steps:
+                progress = self._advance(plan[self.position], len(plan))
+                yield progress
+
+    def _advance(self, rows: np.ndarray, steps_in_epoch: int) -> Progress:
+        """One optimiser step over `rows`, `batch_size` of them per forward pass."""
+        self.model.train()
+        lr = self._set_lr()
+        size = self.recipe.batch_size
+        batches = [
+            self.task.collate([self.examples[int(row)] for row in rows[start : start + size]])
+            for start in range(0, len(rows), size)
+        ]
+        loss, tokens = self._accumulate(batches)
+        self._update()
+        self.step += 1
+        self.position += 1
+        ended = self.position == steps_in_epoch
+        epoch = self.epoch + self.position / steps_in_epoch
+        if ended:
+            self.epoch, self.position = self.epoch + 1, 0
+        return Progress(self.step, self.total_steps, epoch, lr, loss, len(rows), tokens, ended)
+
+    def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int]:
+        """Gradients of the whole window: loss sums over the window's counts, known before any forward pass."""
+        counts: dict[str, int] = {}
+        for batch in batches:
+            for term, count in self.task.counts(batch).items():
+                counts[term] = counts.get(term, 0) + count
+        total = torch.zeros((), device=self.precision.device)
+        tokens = 0
+        for batch in batches:
+            tokens += count_tokens(batch)
+            batch = to_device(batch, self.precision.device)
+            with self.precision.autocast():
+                outputs = self.task.forward(self.model, batch)
+                sums = self.task.losses(outputs, batch)
+            loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
+            self.precision.scaler.scale(loss).backward()
+            total += loss.detach()
+        return total, tokens
+
+    def _update(self) -> None:
+        scaler = self.precision.scaler
+        if self.recipe.clip is not None:
+            scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        scaler.step(self.optimizer)
+        scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _set_lr(self) -> float:
+        scale = self.schedule(self.step)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * scale
+        return self._peaks[0] * scale
+
+    def state(self) -> dict[str, int]:
+        """Where the loop is."""
+        return {"step": self.step, "epoch": self.epoch, "position": self.position}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.step, self.epoch, self.position = int(state["step"]), int(state["epoch"]), int(state["position"])
+
+
+def count_steps(recipe: TrainRecipe, steps_per_epoch: int) -> int:
+    """Optimiser steps of the whole run, by epochs or `max_steps`, whichever ends first."""
+    assert recipe.epochs is not None
+    steps = max(1, math.ceil(recipe.epochs * steps_per_epoch - 1e-9))
+    return min(steps, recipe.max_steps) if recipe.max_steps is not None else steps
+
+
+def count_tokens(batch: Batch) -> int:
+    """Real (unpadded) tokens of a batch that still lies on the host; rows where there is no mask."""
+    mask = batch.get("attention_mask")
+    return int(mask.sum()) if mask is not None else len(next(iter(batch.values())))
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch's tensors on `device`, copied without waiting where that is possible."""
+    if device.type == "cpu":
+        return batch
+    pin = device.type == "cuda"
+    return {
+        k: (v.pin_memory() if pin else v).to(device, non_blocking=pin) if isinstance(v, Tensor) else v
+        for k, v in batch.items()
+    }

@@ -1,0 +1,89 @@
+"""Prediction as a stream: windows of whatever has arrived, sorted by length inside, order kept, memory constant."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+from torch import nn
+
+from ftcli.contract import Prediction, Row, Task
+from ftcli.engine.evaluate import run_model
+from ftcli.engine.precision import Precision
+
+WINDOW_BATCHES = 16
+"""Batches per window: sorting inside it saves most of the padding; more would only add delay and memory."""
+
+
+class Record(Protocol):
+    """An input record: its row by role, or why it cannot be used."""
+
+    @property
+    def row(self) -> Row | None: ...
+    @property
+    def error(self) -> str | None: ...
+
+
+PATIENCE = 0.05
+"""Seconds a window waits for another record of a live stream before it goes to the model as it is."""
+
+
+def windows(records: Iterable[Any], size: int, *, live: bool) -> Iterator[list[Any]]:
+    """Groups of at most `size` records: always full ones, but for a live stream what has arrived so far."""
+    waiting: queue.Queue[Any] = queue.Queue(maxsize=2 * size)
+    end = object()
+    failure: list[BaseException] = []
+    stop = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.2)
+                return
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for record in records:
+                put(record)
+                if stop.is_set():
+                    return
+        except BaseException as error:  # handed to the consumer, which raises it
+            failure.append(error)
+        put(end)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        done = False
+        while not done:
+            group: list[Any] = []
+            item = waiting.get()
+            while item is not end:
+                group.append(item)
+                if len(group) == size:
+                    break
+                try:
+                    item = waiting.get(timeout=PATIENCE if live else None)
+                except queue.Empty:
+                    break
+            done = item is end
+            if group:
+                yield group
+        if failure:
+            raise failure[0]
+    finally:
+        stop.set()
+
+
+def predict(
+    task: Task, model: nn.Module, records: Iterable[Any], precision: Precision, rows_per_batch: int, *, live: bool
+) -> Iterator[tuple[Any, Prediction | None]]:
+    """Each record with its prediction, in order; None where the record cannot be used."""
+    for group in windows(records, rows_per_batch * WINDOW_BATCHES, live=live):
+        usable = [{k: v for k, v in r.row.items() if k != "label"} for r in group if r.row is not None]
+        answers = iter(run_model(task, model, task.encode(usable), precision, rows_per_batch)[0] if usable else [])
+        for record in group:
+            yield record, next(answers) if record.row is not None else None

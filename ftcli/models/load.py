@@ -1,0 +1,222 @@
+"""From a model's name to its configuration, tokenizer and weights; only safetensors are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+
+from ftcli.errors import FtcliError, UsageError, did_you_mean
+from ftcli.models.presets import preset
+from ftcli.recipe.schema import ModelRecipe
+
+LONGEST_BY_DEFAULT = 512
+"""Tokens per text where nobody says otherwise; longer contexts are asked for with --max-length."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model before its weights are read."""
+
+    name: str
+    """As the user wrote it."""
+    location: str | None
+    """What `from_pretrained` takes; None for a preset."""
+    config: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase | None
+    revision: str | None = None
+    trust_remote_code: bool = False
+    run: Path | None = None
+    """The run folder the model came out of."""
+
+    @property
+    def from_scratch(self) -> bool:
+        return self.location is None
+
+    @property
+    def longest(self) -> int:
+        """Tokens the architecture and the tokenizer can take, special tokens included."""
+        limits = [10**9]
+        positions = getattr(self.config, "max_position_embeddings", None)
+        if isinstance(positions, int) and positions > 0:
+            # The RoBERTa family starts counting positions after the padding index.
+            offset = (self.config.pad_token_id or 0) + 1 if "roberta" in self.config.model_type else 0
+            limits.append(positions - offset)
+        if self.tokenizer is not None and self.tokenizer.model_max_length < 10**9:
+            limits.append(int(self.tokenizer.model_max_length))
+        return min(limits)
+
+    def max_length(self, asked: int | None) -> int:
+        """The tokens per text to use; UsageError where the model cannot take what was asked for."""
+        if asked is None:
+            return min(self.longest, LONGEST_BY_DEFAULT)
+        if asked > self.longest:
+            raise UsageError(
+                f"max_length is {asked}, but {self.name} takes at most {self.longest} tokens",
+                hint=f"--max-length {self.longest}",
+            )
+        return asked
+
+    def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Source:
+        """This preset with a tokenizer, its vocabulary size and padding put into the configuration."""
+        self.config.vocab_size = len(tokenizer)
+        self.config.pad_token_id = tokenizer.pad_token_id
+        return replace(self, tokenizer=tokenizer)
+
+
+def open_source(recipe: ModelRecipe) -> Source:
+    """Find a model by name (Hub, folder, run folder or preset:NAME) and read its configuration and tokenizer.
+
+    Raises UsageError for a name that leads nowhere, a pickle-only checkpoint or code that is not trusted.
+    """
+    name = recipe.name
+    if not name:
+        raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model preset:bert-tiny")
+    if name.startswith("preset:"):
+        values = {**preset(name.removeprefix("preset:")), **recipe.config}
+        return Source(name, None, _configure(AutoConfig.for_model(values.pop("model_type")), values, name), None)
+    path = Path(name).expanduser()
+    run = path if (path / "recipe.yaml").is_file() or (path / "model").is_dir() else None
+    location = _local_folder(path, run) if path.exists() else _hub_name(name)
+    try:
+        config = AutoConfig.from_pretrained(
+            location, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            location, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code
+        )
+    except Exception as error:
+        raise _explain(error, name, location) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = tokenizer.pad_token_id
+    _configure(config, recipe.config, name)
+    return Source(name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run)
+
+
+def set_dropout(config: PretrainedConfig, rate: float) -> list[str]:
+    """Set every dropout rate the configuration has; returns their names."""
+    words = ("dropout", "pdrop", "dropout_prob", "dropout_rate")
+    names = [
+        key
+        for key, value in config.to_dict().items()
+        if any(key.endswith(word) for word in words) and (value is None or isinstance(value, float | int))
+    ]
+    for key in names:
+        setattr(config, key, rate)
+    return names
+
+
+def load_weights(source: Source, auto_class: Any, config: PretrainedConfig) -> tuple[nn.Module, list[str]]:
+    """The model of `auto_class` in fp32, and the names of parameters the checkpoint lacked (freshly initialised)."""
+    if source.from_scratch:
+        model: nn.Module = auto_class.from_config(config)
+        return model.float(), []
+    try:
+        model, report = auto_class.from_pretrained(
+            source.location,
+            config=config,
+            revision=source.revision,
+            trust_remote_code=source.trust_remote_code,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    except Exception as error:
+        raise _explain(error, source.name, str(source.location)) from error
+    fresh = {*report["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"])}
+    if len(fresh) == len(model.state_dict()):
+        raise UsageError(f"no weight of {source.name} fits a {config.model_type} model; is this its checkpoint?")
+    return model.float(), sorted(fresh)
+
+
+def _configure(config: PretrainedConfig, changes: Mapping[str, Any], name: str) -> PretrainedConfig:
+    known = config.to_dict()
+    for key, value in changes.items():
+        if key not in known:
+            raise UsageError(f"model.config.{key}: {name} has no such setting", hint=did_you_mean(key, known))
+        expected = known[key]
+        if isinstance(expected, int | float) and not isinstance(expected, bool) and not isinstance(value, int | float):
+            raise UsageError(f"model.config.{key} is {value!r}; expected a number such as {expected}")
+        setattr(config, key, value)
+    heads, hidden = getattr(config, "num_attention_heads", None), getattr(config, "hidden_size", None)
+    if isinstance(heads, int) and isinstance(hidden, int) and (heads < 1 or hidden < 1 or hidden % heads):
+        raise UsageError(
+            f"model.config: hidden_size {hidden} is not a multiple of num_attention_heads {heads}",
+            hint="set both, e.g. hidden_size=256 num_attention_heads=4",
+        )
+    return config
+
+
+def _local_folder(path: Path, run: Path | None) -> str:
+    folder = path / "model" if run is not None else path
+    if not folder.is_dir():
+        if run is not None:
+            raise UsageError(f"run '{path}' has no model yet", hint="it did not finish: run it again with --resume")
+        raise UsageError(f"model '{path}' is a file", hint="name the folder that holds config.json")
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UsageError(f"no config.json in '{folder}'", hint="a model folder holds config.json and model.safetensors")
+    try:
+        json.loads(config.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{config}: not readable as JSON ({error})") from None
+    if not list(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
+        if pickles:
+            raise _pickle_refused(str(path), pickles[0])
+        raise UsageError(f"no weights in '{folder}'", hint="model.safetensors belongs beside config.json")
+    return str(folder)
+
+
+def _hub_name(name: str) -> str:
+    local_looking = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith((".safetensors", ".bin"))
+    if local_looking or any(c in name for c in ' \\:*?"<>|\t\n'):
+        raise UsageError(f"no model at '{name}'", hint="a Hub name, a model folder, a run folder, or preset:NAME")
+    return name
+
+
+def _pickle_refused(name: str, file: str) -> UsageError:
+    return UsageError(
+        f"{name} has only a pickle checkpoint ({file}), which can run code when read; ftcli reads safetensors only",
+        hint="convert it once where you trust it: model.save_pretrained(DIR) writes safetensors",
+    )
+
+
+def _explain(error: Exception, name: str, location: str) -> FtcliError:
+    """What went wrong under `from_pretrained`, in the user's words."""
+    text = " ".join(str(error).split())
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
+        chain.append(cause)
+    kinds = {type(e).__name__ for e in chain}
+    if isinstance(error, FtcliError):
+        return error
+    if "trust_remote_code" in text:
+        return UsageError(
+            f"{name} needs Python code of its own to load, which is not run unasked",
+            hint="--trust-remote-code, if you trust its author",
+        )
+    if "safetensors" in text and ("does not appear" in text or "pytorch_model.bin" in text):
+        return _pickle_refused(name, "pytorch_model.bin")
+    if "SafetensorError" in kinds or "HeaderTooLarge" in text or "incomplete metadata" in text.lower():
+        return UsageError(f"{name}: its safetensors file is damaged ({text[:200]})", hint="copy or download it again")
+    if kinds & {"RepositoryNotFoundError", "RevisionNotFoundError"} or "is not a valid model identifier" in text:
+        return UsageError(f"no model '{name}' on the Hub, and no such folder here", hint="check the name and its owner")
+    if kinds & {"GatedRepoError"}:
+        return UsageError(f"{name} is gated", hint="accept its terms on the Hub, then: hf auth login")
+    network = {"ConnectionError", "ConnectError", "ConnectTimeout", "OfflineModeIsEnabled", "LocalEntryNotFoundError"}
+    if kinds & network or "couldn't connect" in text.lower() or "offline" in text.lower():
+        return UsageError(
+            f"model '{name}': no such folder here, not in the cache, and the Hub cannot be reached",
+            hint="connect once to download it, or name a local folder or preset:bert-tiny",
+        )
+    return UsageError(f"model '{name}' cannot be loaded from {location}: {text[:300]}")

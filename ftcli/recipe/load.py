@@ -1,0 +1,334 @@
+"""From files, flags and ``--set`` to one validated Recipe: defaults < recipe < flags < ``--set a.b=c``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from ftcli.errors import UsageError, did_you_mean
+from ftcli.recipe.schema import Key, Recipe, keys, sections
+
+MAX_RECIPE_BYTES = 1_000_000
+_ENV = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML: no aliases (a few lines of them can fill the memory), no key twice, 1e-5 is a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"aliases (*{event.anchor}) are not used in recipes")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, str | int | float | bool):
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key must be plain text")
+            if key in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, origin: str) -> Any:
+    """`text` as plain data; `origin` (a file or flag) names it in errors."""
+    if len(text) > MAX_RECIPE_BYTES:
+        raise UsageError(f"{origin}: {len(text):,} characters, but a recipe has at most {MAX_RECIPE_BYTES:,}")
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{origin}{where}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"{origin}: not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def read_recipe(path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The settings of a recipe file by dotted path, those of the recipes it extends below its own."""
+    path = Path(path)
+    if path.resolve() in _chain:
+        raise UsageError(f"{path}: extends itself, by way of {' -> '.join(p.name for p in _chain)}")
+    if path.is_dir():
+        raise UsageError(f"recipe '{path}' is a folder", hint=f"name the file, e.g. {path}/recipe.yaml")
+    if not path.exists():
+        near = sorted(str(p) for p in path.parent.glob("*.y*ml")) if path.parent.is_dir() else []
+        raise UsageError(f"no recipe at '{path}'", hint=did_you_mean(str(path), near) if near else None)
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise UsageError(f"{path}: {path.stat().st_size:,} bytes; a recipe has at most {MAX_RECIPE_BYTES:,}")
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text (byte {error.start})", hint="save the recipe as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    tree = parse_yaml(text, str(path))
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise UsageError(f"{path}: a recipe is a mapping of keys to values, not {_kind(tree)}")
+    base: dict[str, Any] = {}
+    parent = tree.pop("extends", None)
+    if parent is not None:
+        if not isinstance(parent, str):
+            raise UsageError(f"{path}: extends names another recipe file, not {_kind(parent)}")
+        base = read_recipe(path.parent / _environment(parent, str(path)), (*_chain, path.resolve()))
+    return {**base, **flatten(tree, str(path))}
+
+
+def flatten(tree: Mapping[Any, Any], origin: str, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as ``{"a.b": value}``; unknown keys are refused with the nearest valid name."""
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if path in sections():
+            if isinstance(value, Mapping):
+                found.update(flatten(value, origin, f"{path}."))
+            elif value is None:
+                continue
+            elif f"{path}.name" in keys():
+                found[f"{path}.name"] = _substitute(value, origin)
+            else:
+                raise UsageError(f"{origin}: '{path}' holds keys, not {_kind(value)}")
+        else:
+            key = find_key(path, origin)
+            if key.free and path == key.path:
+                if not isinstance(value, Mapping):
+                    raise UsageError(f"{origin}: '{path}' holds keys, not {_kind(value)}")
+                found.update({f"{path}.{k}": _substitute(v, origin) for k, v in value.items()})
+            else:
+                found[path] = _substitute(value, origin)
+    return found
+
+
+def find_key(path: str, origin: str) -> Key:
+    """The schema's key for a dotted path, or a UsageError with the nearest valid one."""
+    table = keys()
+    if path in table:
+        return table[path]
+    for key in table.values():
+        if key.free and path.startswith(key.path + ".") and path != key.path + ".":
+            return key
+    if path in sections():
+        inside = sorted(k for k in table if k.startswith(path + "."))
+        raise UsageError(f"{origin}: '{path}' is a section", hint=f"set one of its keys: {', '.join(inside)}")
+    hint = _nearest(path, [*table, *sections()])
+    raise UsageError(f"{origin}: unknown key '{path}'", hint=hint)
+
+
+def _nearest(path: str, known: list[str]) -> str | None:
+    last = path.rsplit(".", 1)[-1]
+    same_last = [k for k in known if k.rsplit(".", 1)[-1] == last]
+    if len(same_last) >= 1:
+        return f"did you mean '{same_last[0]}'?"
+    hint = did_you_mean(path, known)
+    if hint is None:
+        near = did_you_mean(last, {k.rsplit(".", 1)[-1] for k in known})
+        if near and near.startswith("did you mean"):
+            name = near.split("'")[1]
+            return f"did you mean '{next(k for k in known if k.rsplit('.', 1)[-1] == name)}'?"
+        return "ftcli recipe schema lists every key"
+    return hint
+
+
+def parse_set(assignment: str) -> tuple[str, Any]:
+    """``a.b=c`` of ``--set``; the value is read as YAML."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set {assignment!r}: expected KEY=VALUE", hint="for example --set optimizer.lr=3e-5")
+    path = path.strip()
+    if path in sections() and f"{path}.name" in keys():
+        path = f"{path}.name"
+    find_key(path, "--set")
+    return path, _substitute(parse_yaml(text, f"--set {path}"), f"--set {path}")
+
+
+def resolve(
+    recipe_file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> Recipe:
+    """The Recipe of a command line.
+
+    `flags` maps dotted paths to values (None: not given). Raises UsageError for anything unknown or mistyped.
+    """
+    values: dict[str, tuple[Any, str]] = {}
+    if recipe_file is not None:
+        values.update({k: (v, str(recipe_file)) for k, v in read_recipe(recipe_file).items()})
+    values.update({k: (v, "") for k, v in (flags or {}).items() if v is not None})
+    for assignment in assignments:
+        path, value = parse_set(assignment)
+        values[path] = (value, "--set")
+    return build(values)
+
+
+def build(values: Mapping[str, tuple[Any, str]]) -> Recipe:
+    """A Recipe from ``{dotted path: (value, where it was given)}``."""
+    tree: dict[str, Any] = {}
+    for path, (value, origin) in values.items():
+        key = find_key(path, origin or "flag")
+        node = tree
+        if key.free:
+            *parents, _ = key.path.split(".")
+            for part in parents:
+                node = node.setdefault(part, {})
+            node.setdefault(key.path.rsplit(".", 1)[-1], {})[path[len(key.path) + 1 :]] = value
+            continue
+        *parents, last = path.split(".")
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = check_value(key, value, origin)
+    return _construct(Recipe, tree)
+
+
+def _construct(cls: Any, tree: Mapping[str, Any]) -> Any:
+
+    hints = get_type_hints(cls)
+    return cls(
+        **{
+            name: _construct(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
+            for name, value in tree.items()
+        }
+    )
+
+
+def check_value(key: Key, value: Any, origin: str) -> Any:
+    """`value` as the key's type, within its bounds; a UsageError otherwise."""
+    where = f"{origin}: " if origin else ""
+    name = key.path if origin else f"{key.path} (--{key.path.rsplit('.', 1)[-1].replace('_', '-')})"
+    options = _alternatives(key.annotation)
+    if value is None:
+        if type(None) in options:
+            return None
+        raise UsageError(f"{where}{name} is empty; expected {describe_type(key)}")
+    for option in options:
+        accepted, converted = _convert(option, value)
+        if accepted:
+            _check_bounds(key, converted, f"{where}{name}")
+            return converted
+    literals = [str(a) for o in options if get_origin(o) is Literal for a in get_args(o)]
+    hint = did_you_mean(str(value), literals) if literals else None
+    raise UsageError(f"{where}{name} is {value!r}; expected {describe_type(key)}", hint=hint)
+
+
+def _alternatives(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def _convert(option: Any, value: Any) -> tuple[bool, Any]:
+    if get_origin(option) is Literal:
+        return value in get_args(option) and isinstance(value, str), value
+    if option is bool:
+        return isinstance(value, bool), value
+    if option is int:
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            return True, int(value)
+        return isinstance(value, int) and not isinstance(value, bool), value
+    if option is float:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return abs(value) < 2**53, float(value) if abs(value) < 2**53 else value
+        return isinstance(value, float), value
+    if option is str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return True, str(value)
+        return isinstance(value, str), value
+    return False, value
+
+
+def _check_bounds(key: Key, value: Any, name: str) -> None:
+    tests = {
+        "above": (lambda v, b: v > b, "above"),
+        "at_least": (lambda v, b: v >= b, "at least"),
+        "at_most": (lambda v, b: v <= b, "at most"),
+        "below": (lambda v, b: v < b, "below"),
+    }
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        raise UsageError(f"{name} is {value}; expected a finite number")
+    for bound, (holds, words) in tests.items():
+        if bound in key.bounds and not holds(value, key.bounds[bound]):
+            raise UsageError(f"{name} is {value}; expected {words} {key.bounds[bound]}")
+
+
+def describe_type(key: Key) -> str:
+    """The key's type in words."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    words = [
+        " or ".join(f"'{a}'" for a in get_args(o)) if get_origin(o) is Literal else names.get(o, "a mapping")
+        for o in _alternatives(key.annotation)
+    ]
+    return " or ".join(words)
+
+
+def _substitute(value: Any, origin: str) -> Any:
+    """``${env:NAME}`` replaced where it is written; a value that is only that is read as YAML."""
+    if isinstance(value, str):
+        if _ENV.fullmatch(value):
+            text = _environment(value, origin)
+            parsed = parse_yaml(text, origin) if text.strip() else text
+            return parsed if isinstance(parsed, int | float | bool) else text
+        return _environment(value, origin)
+    if isinstance(value, list):
+        return [_substitute(item, origin) for item in value]
+    if isinstance(value, Mapping):
+        return {k: _substitute(v, origin) for k, v in value.items()}
+    return value
+
+
+def _environment(text: str, origin: str) -> str:
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise UsageError(f"{origin}: environment variable {name} is not set", hint=f"export {name}=...")
+        return os.environ[name]
+
+    return _ENV.sub(replace, text)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return {list: "a list", str: "text", bool: "true or false"}.get(type(value), f"{value!r}")
+
+
+def to_tree(recipe: Any) -> dict[str, Any]:
+    """The recipe as nested plain data, every key present."""
+    return {
+        item.name: to_tree(value)
+        if dataclasses.is_dataclass(value)
+        else dict(value)
+        if isinstance(value, Mapping)
+        else value
+        for item in dataclasses.fields(recipe)
+        for value in [getattr(recipe, item.name)]
+    }
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe as a file that gives the same recipe again."""
+    return yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True, width=110)
+
+
+def replace(recipe: Recipe, **changes: Any) -> Recipe:
+    """`recipe` with some values changed; a dot in a key is written as two underscores (``optimizer__lr``)."""
+    tree: dict[str, tuple[Any, str]] = {}
+    for path, value in changes.items():
+        tree[path.replace("__", ".")] = (value, "default")
+    values = {p: (v, "recipe") for p, v in flatten(to_tree(recipe), "recipe").items()}
+    return build({**values, **tree})

@@ -1,0 +1,243 @@
+"""Every setting ftcli has: its key, type, default, bounds and help text (the docstring below the field).
+
+Flags, recipes, ``--set``, ``ftcli recipe schema`` and validation all read these classes; nothing is listed twice.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, get_type_hints
+
+
+def _key(default: Any, **bounds: Any) -> Any:
+    """A field with bounds: ``above`` (exclusive), ``at_least``, ``at_most`` (inclusive), ``below`` (exclusive)."""
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=bounds)
+    return field(default=default, metadata=bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerRecipe:
+    vocab_size: int = _key(8000, at_least=100)
+    """Entries of a vocabulary trained from the training texts (only where the model brings no tokenizer)."""
+    lowercase: bool = True
+    """Fold case in a trained vocabulary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe:
+    name: str | None = None
+    """A Hub name, a model folder, a run folder, or preset:NAME (an architecture from scratch)."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub model."""
+    config: Mapping[str, Any] = _key({}, free=True)
+    """Changes to the model's configuration, e.g. hidden_size of a preset."""
+    tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
+    trust_remote_code: bool = False
+    """Run Python code that comes with a Hub model. Off unless you trust its author."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecipe:
+    name: str | None = None
+    """A Hub name, a file, a folder of split files, a folder of class folders, or builtin:NAME."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub data set."""
+    text_column: str | None = None
+    """Column that holds the text; found by name and type when not given."""
+    label_column: str | None = None
+    """Column that holds the label; found by name and type when not given."""
+    columns: str | None = None
+    """Roles of columns as role=name,... (positions from 0 for files without a header)."""
+    label_names: str | None = None
+    """Names for integer labels 0, 1, ... separated by commas, where the data has none: negative,positive."""
+    encoding: str = "utf-8"
+    """Text encoding of files."""
+    delimiter: str | None = None
+    """Separator of csv-like files; found by the file name when not given."""
+    train_split: str = "train"
+    """Split to train on."""
+    validation_split: str | None = None
+    """Split to choose the best state on; found by name, or held out of the training split."""
+    test_split: str = "test"
+    """Split scored once, at the end."""
+    validation_fraction: float = _key(0.1, above=0, below=1)
+    """Share of the training split held out (seeded, stratified) where there is no validation split."""
+    limit: int | None = _key(None, at_least=1)
+    """Use at most this many rows of each split (a seeded, random choice)."""
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """What to do with rows that cannot be used: stop and list them, or skip, count and list them in the run folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecipe:
+    epochs: float | None = _key(None, above=0)
+    """Passes over the training split; by default chosen by the model: fewer for a pretrained one."""
+    max_steps: int | None = _key(None, at_least=1)
+    """Stop after this many optimiser steps, whatever the epochs say."""
+    batch_size: int = _key(16, at_least=1)
+    """Rows per forward pass. Times gradient_accumulation, it makes the rows of one optimiser step."""
+    gradient_accumulation: int = _key(1, at_least=1)
+    """Forward passes per optimiser step; 4 x 2 rows give exactly the update of 8."""
+    max_length: int | None = _key(None, at_least=3)
+    """Tokens per text; longer ones are cut (and counted). By default what the model takes, at most 512."""
+    clip: float | None = _key(1.0, above=0)
+    """Largest norm of the gradient; null for no clipping."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass; auto takes bf16 or fp16 on GPUs that have it, fp32 elsewhere."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps or auto."""
+    deterministic: bool = False
+    """Only kernels that give the same bits every time, even where slower (CPU runs always repeat)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerRecipe:
+    name: str = "adamw"
+    """Optimiser, by name."""
+    lr: float | None = _key(None, above=0)
+    """Peak learning rate; by default chosen by the model's size and stated."""
+    weight_decay: float = _key(0.01, at_least=0)
+    """Decoupled decay; never on norms and biases."""
+    beta1: float = _key(0.9, at_least=0, below=1)
+    """Decay of the first moment."""
+    beta2: float = _key(0.999, at_least=0, below=1)
+    """Decay of the second moment."""
+    eps: float = _key(1e-8, above=0)
+    """Term added to the root of the second moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRecipe:
+    name: str = "linear"
+    """Shape of the learning rate after the warm-up, by name."""
+    warmup: float = _key(0.06, at_least=0)
+    """Warm-up: a share of all steps when under 1, else a number of steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularizeRecipe:
+    dropout: float | None = _key(None, at_least=0, below=1)
+    """Sets every dropout rate of the model; null keeps the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecipe:
+    every: int | None = _key(None, at_least=1)
+    """Optimiser steps between validations; null for one after each epoch."""
+    metric: str | None = None
+    """Validation metric that picks the best state; by default the task's main one."""
+    patience: int | None = _key(None, at_least=1)
+    """Stop after this many validations without a better one (early stopping); null never does."""
+    batch_size: int = _key(32, at_least=1)
+    """Rows per forward pass when scoring and predicting."""
+    bootstrap: int = _key(1000, at_least=0)
+    """Resamples behind the 95 % intervals; 0 for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRecipe:
+    every: int | None = _key(None, at_least=1)
+    """Optimiser steps between checkpoints; null for one after each validation."""
+    keep: int = _key(1, at_least=1)
+    """Newest checkpoints that stay on disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogRecipe:
+    every: int = _key(10, at_least=1)
+    """Optimiser steps between lines of metrics.jsonl."""
+    trackers: str = "jsonl"
+    """Where metrics go, by name, separated by commas."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One run. Sections may be given by their name alone: ``model: bert-base-cased``."""
+
+    task: str = "auto"
+    """What the model learns to do; auto takes what the data shows."""
+    method: str = "full"
+    """How weights are adapted."""
+    seed: int = _key(42, at_least=0, at_most=2**32 - 1)
+    """Seed of every random choice."""
+    out: str | None = None
+    """Run folder; by default runs/COMMAND-MODEL-DATA, never over an earlier run."""
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    train: TrainRecipe = field(default_factory=TrainRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
+    regularize: RegularizeRecipe = field(default_factory=RegularizeRecipe)
+    eval: EvalRecipe = field(default_factory=EvalRecipe)
+    checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
+    log: LogRecipe = field(default_factory=LogRecipe)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting: its dotted path, its type and what the schema says of it."""
+
+    path: str
+    annotation: Any
+    default: Any
+    bounds: Mapping[str, Any]
+    help: str
+
+    @property
+    def free(self) -> bool:
+        """True for a mapping whose keys are not ours (a model's configuration)."""
+        return bool(self.bounds.get("free"))
+
+
+@cache
+def _docstrings(cls: type) -> dict[str, str]:
+    """The docstring under each field of a class, from its source."""
+    node = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(node, ast.ClassDef)
+    found: dict[str, str] = {}
+    for statement, after in zip(node.body, node.body[1:], strict=False):
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            found[statement.target.id] = str(after.value.value)
+    return found
+
+
+@cache
+def keys() -> dict[str, Key]:
+    """Every setting by its dotted path, in the order of the schema."""
+    found: dict[str, Key] = {}
+
+    def visit(cls: type, prefix: str) -> None:
+        hints = get_type_hints(cls)
+        for item in dataclasses.fields(cls):
+            annotation = hints[item.name]
+            if dataclasses.is_dataclass(annotation):
+                visit(annotation, f"{prefix}{item.name}.")
+                continue
+            default = item.default if item.default is not dataclasses.MISSING else {}
+            path = f"{prefix}{item.name}"
+            found[path] = Key(path, annotation, default, item.metadata, _docstrings(cls).get(item.name, ""))
+
+    visit(Recipe, "")
+    return found
+
+
+@cache
+def sections() -> frozenset[str]:
+    """Dotted paths that hold other settings (``model``, ``model.tokenizer``, ...)."""
+    found: set[str] = set()
+    for path in keys():
+        parts = path.split(".")[:-1]
+        found.update(".".join(parts[: n + 1]) for n in range(len(parts)))
+    return frozenset(found)

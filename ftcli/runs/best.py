@@ -1,0 +1,72 @@
+"""The best state so far, by a validation metric: kept apart from checkpoints until the run ends."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ftcli.contract import Progress
+from ftcli.engine.checkpoint import own_tensors
+from ftcli.errors import DivergedError, UsageError, did_you_mean
+
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "mse", "mae", "wer", "cer"})
+
+
+class Best:
+    """Offer it each validation; it keeps the weights of the best one and counts those without progress."""
+
+    def __init__(self, metric: str, folder: Path, patience: int | None) -> None:
+        self.metric = metric
+        self.folder = folder / "best"
+        self.patience = patience
+        self.value: float | None = None
+        self.step = 0
+        self.epoch = 0.0
+        self.stale = 0
+
+    @property
+    def exhausted(self) -> bool:
+        """True when early stopping asks to end."""
+        return self.patience is not None and self.stale >= self.patience
+
+    def offer(self, metrics: Mapping[str, float], progress: Progress, model: nn.Module) -> bool:
+        """Keep `model` if its metric beats the best so far (ties keep the earlier one)."""
+        if self.metric not in metrics:
+            raise UsageError(f"eval.metric '{self.metric}' is not computed", hint=did_you_mean(self.metric, metrics))
+        value = metrics[self.metric]
+        if math.isnan(value) and self.metric == "loss":
+            raise DivergedError("the validation loss is not a number", hint="a smaller --lr")
+        if self.value is not None and not self._better(value):
+            self.stale += 1
+            return False
+        self.value, self.step, self.epoch, self.stale = value, progress.step, progress.epoch, 0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / ".model.partial"
+        save_file(own_tensors(model), beside)
+        beside.replace(self.folder / "model.safetensors")
+        return True
+
+    def _better(self, value: float) -> bool:
+        assert self.value is not None
+        return value < self.value if self.metric in LOWER_IS_BETTER else value > self.value
+
+    def load_into(self, model: nn.Module) -> None:
+        """Put the best weights back into `model`."""
+        model.load_state_dict(load_file(self.folder / "model.safetensors"), strict=False)
+
+    def discard(self) -> None:
+        """Drop the kept weights once the model itself is written."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def state(self) -> dict[str, Any]:
+        """Plain data for a checkpoint."""
+        return {"value": self.value, "step": self.step, "epoch": self.epoch, "stale": self.stale}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.value, self.step, self.epoch, self.stale = (state[k] for k in ("value", "step", "epoch", "stale"))

@@ -1,0 +1,99 @@
+"""`--dry-run`: everything a run needs, seen once, with what it will cost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from ftcli.engine.evaluate import encode_rows, lengths
+from ftcli.engine.loop import count_steps, to_device
+from ftcli.runs.parts import Parts
+from ftcli.trackers.console import Console
+
+SAMPLE_ROWS = 2000
+ADAM_COPIES = 4
+"""Weights, gradients and two moments."""
+
+
+def check(parts: Parts, console: Console) -> dict[str, Any]:
+    """Put a long batch through the model, forward and backward, and estimate memory, disk and time."""
+    recipe, task, data = parts.recipe, parts.task, parts.data
+    train = data.splits["train"]
+    stride = max(1, len(train) // SAMPLE_ROWS)
+    sample = encode_rows(task, train.select(range(0, len(train), stride)))
+    sizes = lengths(sample)
+    size = recipe.train.batch_size
+    rows_per_step = size * recipe.train.gradient_accumulation
+    total = count_steps(recipe.train, -(-len(train) // rows_per_step))
+    tokens, seconds, peak = _measure(parts, sample[:size])
+    parameters = sum(p.numel() * p.element_size() for p in parts.model.parameters())
+    mean_tokens = sum(sizes) / len(sizes)
+    per_step = seconds * mean_tokens * rows_per_step / max(1, tokens)
+    facts: dict[str, Any] = {
+        "task": task.name,
+        "model": parts.source.name,
+        "parameters": sum(p.numel() for p in parts.model.parameters()),
+        "rows": {name: len(rows) for name, rows in data.splits.items()},
+        "labels": list(getattr(task, "labels", [])),
+        "columns": dict(data.columns),
+        "skipped_rows": len(data.skipped),
+        "mean_tokens": round(mean_tokens, 1),
+        "truncated_share": sum(bool(e.get("truncated")) for e in sample) / len(sample),
+        "steps": total,
+        "lr": recipe.optimizer.lr,
+        "epochs": recipe.train.epochs,
+        "max_length": recipe.train.max_length,
+        "device": parts.precision.device.type,
+        "precision": parts.precision.name,
+        "estimated_memory_bytes": peak + ADAM_COPIES * parameters,
+        "estimated_disk_bytes": (recipe.checkpoint.keep * 3 + 2) * parameters,
+        "estimated_seconds": round(per_step * total, 1),
+    }
+    for name, value in facts.items():
+        console.info(f"{name.replace('_', ' ')}: {_words(name, value)}")
+    console.info("dry run passed: nothing was trained or written")
+    return facts
+
+
+def _measure(parts: Parts, examples: list[Any]) -> tuple[int, float, int]:
+    """Tokens, seconds and activation bytes of one forward and backward pass (the second of two)."""
+    task, model, device = parts.task, parts.model, parts.precision.device
+    batch = to_device(task.collate(examples), device)
+    counts = task.counts(batch)
+    held = 0
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal held
+        held += tensor.numel() * tensor.element_size()
+        return tensor
+
+    seconds = 0.0
+    for _ in range(2):
+        held, began = 0, time.perf_counter()
+        model.train()
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t), parts.precision.autocast():
+            sums = task.losses(task.forward(model, batch), batch)
+            loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds = time.perf_counter() - began
+    model.zero_grad(set_to_none=True)
+    return sum(lengths(examples)), seconds, held
+
+
+def _words(name: str, value: Any) -> str:
+    if name.endswith("_bytes"):
+        return f"{value / 2**30:.2f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
+    if name == "estimated_seconds":
+        hours, rest = divmod(int(value), 3600)
+        return f"{hours}:{rest // 60:02d}:{rest % 60:02d} of training"
+    if name == "truncated_share":
+        return f"{value:.1%}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k}={v}" for k, v in value.items())
+    if isinstance(value, list):
+        return f"{len(value)} ({', '.join(map(str, value[:10]))}{', ...' if len(value) > 10 else ''})"
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)

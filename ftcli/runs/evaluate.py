@@ -1,0 +1,56 @@
+"""`ftcli evaluate`: a trained model scored on a split; a gate for CI pipelines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ftcli.data.load import load as load_data
+from ftcli.errors import DataError, UsageError
+from ftcli.metrics.gates import Gate, check
+from ftcli.recipe.schema import Recipe
+from ftcli.runs.environment import describe, quiet_libraries
+from ftcli.runs.finetune import encode
+from ftcli.runs.folder import open_folder
+from ftcli.runs.parts import Parts, drop_unknown
+from ftcli.runs.results import build_report, score, write_reports
+from ftcli.runs.trained import open_trained
+from ftcli.trackers.console import Console
+
+
+def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], out: str | None) -> dict[str, Any]:
+    """Score `split` and return the report, its gates checked; written to `out` where one is given."""
+    quiet_libraries()
+    if not recipe.data.name:
+        raise UsageError("no data given", hint="--data imdb, a file or folder, or --data builtin:reviews")
+    folder = open_folder(out, "evaluate", str(recipe.model.name), recipe.data.name, resume=False) if out else None
+    try:
+        trained = open_trained(recipe)
+        data = load_data(recipe.data, trained.task.columns, seed=recipe.seed, splits=(split,))
+        for note in data.notes:
+            console.note(note)
+        if split not in data.splits:
+            raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
+        if "label" not in data.columns:
+            raise DataError(f"{data.name} has no label column to compare with", hint="--label-column NAME")
+        data = drop_unknown(trained.task, data, recipe.data)
+        parts = Parts(trained.recipe, trained.source, data, trained.task, trained.model, [], trained.precision)
+        if data.skipped:
+            console.warn(f"{len(data.skipped):,} rows skipped; the first: {data.skipped[0]}")
+        examples = encode(parts, split, console)
+        began = time.perf_counter()
+        evaluation = score(parts, split, examples, console, bootstrap=recipe.eval.bootstrap)
+        seconds = time.perf_counter() - began
+        report = build_report("evaluate", parts, split, evaluation, seconds, gates=check(gates, evaluation.metrics))
+        if folder is not None:
+            facts = describe(trained.precision, seed=recipe.seed, fingerprints={"data": dict(data.fingerprints)})
+            folder.write_json("environment.json", facts)
+            if data.skipped:
+                folder.write("skipped.txt", "".join(f"{p}\n" for p in data.skipped))
+            write_reports(Path(folder.path), report)
+        return report
+    finally:
+        if folder is not None:
+            folder.discard_if_empty()

@@ -1,0 +1,120 @@
+"""The run folder: where it goes, what is in it, and that an earlier run is never written over."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftcli.errors import UsageError
+
+MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "checkpoints", "model")
+
+
+class RunFolder:
+    """Paths inside a run folder and atomic writes into it."""
+
+    def __init__(self, path: Path, *, created: bool) -> None:
+        self.path = path
+        self.created = created
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model"
+        self._handler: logging.Handler | None = None
+
+    @property
+    def finished(self) -> bool:
+        """True once the run wrote its report."""
+        return (self.path / "report.json").is_file()
+
+    def open_log(self) -> None:
+        """Send the log of ftcli and of the libraries below to log.txt."""
+        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logging.getLogger().addHandler(self._handler)
+        logging.getLogger("ftcli").setLevel(logging.INFO)
+
+    def close_log(self) -> None:
+        if self._handler is not None:
+            logging.getLogger().removeHandler(self._handler)
+            self._handler.close()
+            self._handler = None
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text file whole or not at all."""
+        beside = self.path / f".{name}.partial"
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(self.path / name)
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Write a JSON file whole or not at all."""
+        self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def discard_if_empty(self) -> None:
+        """Remove a folder this process made and put nothing but a log into."""
+        self.close_log()
+        if self.created and self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"log.txt"}:
+            (self.path / "log.txt").unlink(missing_ok=True)
+            self.path.rmdir()
+
+
+def open_folder(out: str | None, command: str, model: str, data: str, *, resume: bool) -> RunFolder:
+    """The folder a run writes into, made now so that an unwritable place is known before any work.
+
+    Without `out`: runs/COMMAND-MODEL-DATA, numbered when taken (the unfinished newest one when resuming).
+    Raises UsageError for a place that holds another run or cannot be written.
+    """
+    if out is None:
+        stem = f"{command}-{_slug(model)}-{_slug(data)}"
+        path = _free_name(Path("runs"), stem, resume=resume)
+    else:
+        path = Path(out).expanduser()
+        if path.is_file():
+            raise UsageError(f"--out '{out}' is a file", hint="name a folder")
+        taken = path.is_dir() and any((path / mark).exists() for mark in MARKS)
+        if taken and not resume:
+            raise UsageError(
+                f"'{out}' already holds a run",
+                hint="--resume continues it; or choose another --out (a run is never written over)",
+            )
+    existed = path.is_dir()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable-{os.getpid()}"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    return RunFolder(path, created=not existed)
+
+
+def cannot_write(path: Path, error: OSError) -> UsageError:
+    """The error for an output place that cannot be written."""
+    hint = "free some space, or choose another --out" if error.errno == errno.ENOSPC else "choose another --out"
+    return UsageError(f"cannot write to '{path}': {error.strerror or error}", hint=hint)
+
+
+def _free_name(parent: Path, stem: str, *, resume: bool) -> Path:
+    number = 1
+    path = parent / stem
+    newest = None
+    while path.exists():
+        newest = path
+        number += 1
+        path = parent / f"{stem}-{number}"
+    return newest if resume and newest is not None else path
+
+
+def _slug(name: str) -> str:
+    """A model's or data set's name as part of a folder name."""
+    last = (
+        name.rstrip("/").split(":")[-1] if name.startswith(("preset:", "builtin:")) else name.rstrip("/").split("/")[-1]
+    )
+    if "/" in name and last in {"model", "data", "train"}:
+        last = name.rstrip("/").split("/")[-2]
+    stem = re.sub(r"\.(csv|tsv|jsonl?|parquet|arrow|txt)(\.gz)?$", "", last)
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "run"

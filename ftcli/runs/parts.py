@@ -1,0 +1,145 @@
+"""Names into objects: the model, the data, the task and the settings chosen for a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from ftcli.contract import Data, Problem, Rows, Task
+from ftcli.data.load import load as load_data
+from ftcli.engine.precision import Precision, pick_device, pick_precision
+from ftcli.errors import DataError, UsageError
+from ftcli.models.load import Source, open_source, set_dropout
+from ftcli.models.tokenizers import train_wordpiece
+from ftcli.recipe.load import replace as replace_recipe
+from ftcli.recipe.schema import DataRecipe, Recipe
+from ftcli.tasks import TASKS
+from ftcli.trackers.console import Console
+
+PROBLEMS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything a run needs, with `recipe` holding every choice made."""
+
+    recipe: Recipe
+    source: Source
+    data: Data
+    task: Task
+    model: nn.Module
+    fresh: list[str]
+    precision: Precision
+
+
+def task_class(recipe: Recipe) -> Any:
+    """The class behind `recipe.task`."""
+    return TASKS.part("text-classification" if recipe.task == "auto" else recipe.task)
+
+
+def require(recipe: Recipe) -> tuple[str, str]:
+    """The model's and the data's name; UsageError where one is missing."""
+    if not recipe.model.name:
+        raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model preset:bert-tiny")
+    if not recipe.data.name:
+        raise UsageError("no data given", hint="--data imdb, a file or folder, or --data builtin:reviews")
+    return recipe.model.name, recipe.data.name
+
+
+def assemble(recipe: Recipe, console: Console) -> Parts:
+    """Model, data and task of a training run. Cheap things are checked first."""
+    if recipe.method != "full":
+        raise UsageError(f"unknown method '{recipe.method}'", hint="known: full")
+    device = pick_device(recipe.train.device)
+    precision = pick_precision(recipe.train.precision, device)
+    kind = task_class(recipe)
+    source = open_source(recipe.model)
+    source.max_length(recipe.train.max_length)
+    if recipe.regularize.dropout is not None:
+        set_dropout(source.config, recipe.regularize.dropout)
+    data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=("train", "validation", "test"))
+    for note in data.notes:
+        console.note(note)
+    for column in kind.columns:
+        if column.role not in data.columns:
+            raise DataError(
+                f"{data.name} has no {column.role} column to train on", hint=f"--columns {column.role}=NAME names it"
+            )
+    if source.tokenizer is None:
+        length = source.max_length(recipe.train.max_length)
+        source = source.with_tokenizer(
+            train_wordpiece(data.splits["train"].column("text"), recipe.model.tokenizer, length)
+        )
+        console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
+    task: Task = kind(source.tokenizer, source.max_length(recipe.train.max_length))
+    task.fit_labels(data.splits["train"], label_names(recipe.data, data))
+    data = drop_unknown(task, data, recipe.data)
+    model, fresh = task.build_model(source)
+    model.to(device)
+    recipe = choose_defaults(recipe, source, task, model, console)
+    return Parts(recipe, source, data, task, model, fresh, precision)
+
+
+def label_names(recipe: DataRecipe, data: Data) -> Sequence[str] | None:
+    """Names for integer labels: the recipe's, else the source's own."""
+    if recipe.label_names is None:
+        return data.label_names
+    names = [name.strip() for name in recipe.label_names.split(",")]
+    if not all(names):
+        raise UsageError(f"data.label_names is '{recipe.label_names}'; expected names separated by commas")
+    return names
+
+
+def drop_unknown(task: Task, data: Data, recipe: DataRecipe) -> Data:
+    """Refuse, or with ``on_bad_row: skip`` leave out, rows whose label training never saw."""
+    splits: dict[str, Rows] = dict(data.splits)
+    problems: list[Problem] = []
+    for name, rows in data.splits.items():
+        found = [] if name == "train" else task.check_rows(rows)
+        if found:
+            problems += found
+            places = {p.place for p in found}
+            splits[name] = rows.select([i for i in range(len(rows)) if rows.place(i) not in places])
+            if recipe.on_bad_row == "skip" and not len(splits[name]):
+                raise DataError(f"no row of split '{name}' has a known label; the first: {found[0]}")
+    if problems and recipe.on_bad_row == "fail":
+        shown = "\n".join(f"  {p}" for p in problems[:PROBLEMS_SHOWN])
+        more = f"\n  ... and {len(problems) - PROBLEMS_SHOWN:,} more" if len(problems) > PROBLEMS_SHOWN else ""
+        raise DataError(
+            f"{len(problems):,} rows have labels that training never saw:\n{shown}{more}",
+            hint="mend the labels, or leave these rows out with --on-bad-row skip",
+        )
+    return replace(data, splits=splits, skipped=(*data.skipped, *problems))
+
+
+def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module, console: Console) -> Recipe:
+    """Fill in what the recipe leaves open, and say what was chosen."""
+    chosen: dict[str, Any] = {"task": task.name}
+    parameters = sum(p.numel() for p in model.parameters())
+    if recipe.optimizer.lr is None:
+        chosen["optimizer.lr"] = default_lr(parameters, from_scratch=source.from_scratch)
+    if recipe.train.epochs is None:
+        chosen["train.epochs"] = EPOCHS_FROM_SCRATCH if source.from_scratch else EPOCHS_PRETRAINED
+    if recipe.train.max_length is None:
+        chosen["train.max_length"] = source.max_length(None)
+    if recipe.eval.metric is None:
+        chosen["eval.metric"] = task.main_metric
+    said = ", ".join(f"{k} {v:g}" for k, v in chosen.items() if isinstance(v, float | int))
+    if said:
+        console.note(f"chosen for {parameters / 1e6:.1f} million parameters: {said}")
+    return replace_recipe(recipe, **{k.replace(".", "__"): v for k, v in chosen.items()})
+
+
+EPOCHS_PRETRAINED = 3.0
+EPOCHS_FROM_SCRATCH = 20.0
+_LR_PRETRAINED = ((10e6, 2e-4), (50e6, 5e-5), (200e6, 2e-5))
+_LR_FROM_SCRATCH = ((10e6, 1e-3), (50e6, 5e-4), (200e6, 1e-4))
+
+
+def default_lr(parameters: int, *, from_scratch: bool) -> float:
+    """A peak learning rate by size: smaller models take larger steps, and so do fresh ones."""
+    table = _LR_FROM_SCRATCH if from_scratch else _LR_PRETRAINED
+    return next((lr for size, lr in table if parameters < size), 1e-5 if not from_scratch else 5e-5)

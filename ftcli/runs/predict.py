@@ -1,0 +1,62 @@
+"""`ftcli predict`: one JSON object out per record in, in order, as a stream."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ftcli.data.records import records
+from ftcli.engine.predict import predict
+from ftcli.recipe.schema import Recipe
+from ftcli.runs.environment import quiet_libraries
+from ftcli.runs.folder import cannot_write
+from ftcli.runs.trained import open_trained
+from ftcli.trackers.console import Console
+
+
+def run(recipe: Recipe, console: Console, *, source: str | None, output: str | None, stdout: IO[str]) -> int:
+    """Predict every record of `source`; returns how many could not be used."""
+    quiet_libraries()
+    trained = open_trained(recipe)
+    live = source in (None, "-")
+    stream = records(source, recipe.data, trained.task.columns)
+    failed = 0
+    with _opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
+        rows_per_batch = recipe.eval.batch_size
+        answers = predict(trained.task, trained.model, stream, trained.precision, rows_per_batch, live=live)
+        for record, prediction in answers:
+            if prediction is None:
+                failed += 1
+                answer: dict[str, Any] = {"error": record.error, "line": record.line}
+            else:
+                answer = {**record.values, **prediction}
+            out.write(json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+            out.flush()
+            bar.advance(1)
+    return failed
+
+
+@contextmanager
+def _opened(output: str | None, stdout: IO[str]) -> Iterator[IO[str]]:
+    """stdout, or a file written beside and renamed, so that a half-written one never passes for whole."""
+    if output in (None, "-"):
+        yield stdout
+        return
+    path = Path(str(output)).expanduser()
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        handle = beside.open("w", encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    try:
+        with handle:
+            yield handle
+        beside.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,111 @@
+"""Scoring a split and writing what people and scripts read: model folder, model card, reports."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ftcli.contract import Evaluation, Example
+from ftcli.engine.evaluate import run_model
+from ftcli.reports import REPORTS
+from ftcli.reports.json_report import build as build_json
+from ftcli.runs.best import Best
+from ftcli.runs.folder import RunFolder
+from ftcli.runs.parts import Parts
+from ftcli.text import visible
+from ftcli.trackers.console import Console
+
+
+def score(parts: Parts, split: str, examples: list[Example], console: Console, *, bootstrap: int) -> Evaluation:
+    """The task's metrics, and the loss, of the model on a split."""
+    recipe = parts.recipe
+    with console.progress(f"score {split}", len(examples), "rows") as bar:
+        predictions, loss = run_model(
+            parts.task, parts.model, examples, parts.precision, recipe.eval.batch_size, on_rows=bar.advance
+        )
+    evaluation = parts.task.score(parts.data.splits[split], predictions, bootstrap=bootstrap, seed=recipe.seed)
+    if loss is not None:
+        evaluation.metrics = {"loss": loss, **evaluation.metrics}
+    return evaluation
+
+
+def build_report(
+    command: str, parts: Parts, split: str, evaluation: Evaluation, seconds: float, gates: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """report.json as plain data."""
+    rows = len(parts.data.splits[split])
+    return build_json(
+        command=command,
+        task=parts.task.name,
+        model=parts.source.name,
+        data={
+            "name": parts.data.name,
+            "split": split,
+            "rows": rows,
+            "fingerprint": parts.data.fingerprints[split],
+        },
+        evaluation=evaluation,
+        gates=gates,
+        seconds=seconds,
+    )
+
+
+def write_reports(folder: Path, report: dict[str, Any]) -> None:
+    """report.json, report.txt and report.md."""
+    for kind, suffix in (("json", "json"), ("text", "txt"), ("markdown", "md")):
+        (folder / f"report.{suffix}").write_text(REPORTS.part(kind)(report), encoding="utf-8")
+
+
+def write_model(parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best) -> None:
+    """model/ as the transformers library loads it, with a model card."""
+    model: Any = parts.model
+    model.save_pretrained(folder.model)
+    tokenizer: Any = parts.source.tokenizer
+    tokenizer.save_pretrained(folder.model)
+    (folder.model / "README.md").write_text(model_card(parts, report, best), encoding="utf-8")
+
+
+def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:
+    """What the model is, what it was trained on and how well it does, for whoever opens the folder."""
+    recipe, data = parts.recipe, parts.data
+    base = _plain(parts.source.name)
+    kind = {"text-classification": "text-classification"}.get(parts.task.name, parts.task.name)
+    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["metrics"].items() if value is not None)
+    return f"""---
+library_name: transformers
+pipeline_tag: {kind}
+tags: [ftcli]
+---
+
+# {base}, fine-tuned on {_plain(data.name)}
+
+Made by `ftcli finetune`; the recipe that repeats it is `recipe.yaml` in the run folder.
+
+- starts from: `{base}`
+- task: {parts.task.name}
+- data: `{_plain(data.name)}`, {len(data.splits["train"]):,} training rows
+- state: step {best.step:,} (epoch {best.epoch:.2f}), the best {best.metric} on the validation split
+- seed {recipe.seed}, learning rate {recipe.optimizer.lr:g}, {recipe.train.batch_size * recipe.train.gradient_accumulation} \
+rows per step, at most {recipe.train.max_length} tokens per text
+
+## Scores on the {report["data"]["split"]} split ({report["data"]["rows"]:,} rows)
+
+| metric | value |
+| --- | ---: |
+{metrics}
+
+## Use
+
+```python
+from transformers import pipeline
+
+classify = pipeline("{kind}", model="path/to/this/folder")
+```
+
+or `echo "some text" | ftcli predict RUN`.
+"""
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[`|\[\]<>]", "", visible(text))

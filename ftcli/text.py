@@ -1,0 +1,50 @@
+"""Making foreign text safe to show, and foreign numbers safe to write as JSON."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_JOINERS = "\u200c\u200d"
+"""Format characters that real words (Persian) and emoji need; they cannot reorder or hide anything."""
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def visible(text: object, *, keep: str = "") -> str:
+    """`text` with every character that could drive a terminal or break a line written as an escape.
+
+    Covers control characters, bidirectional overrides, line separators and lone surrogates; `keep` names exceptions.
+    """
+    shown = str(text)
+    if shown.isascii() and shown.isprintable():
+        return shown
+    return "".join(character if character in keep else _shown(character) for character in shown)
+
+
+def _shown(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN or character in _JOINERS:
+        return character
+    code = ord(character)
+    if character in _SHORT:
+        return _SHORT[character]
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def jsonable(value: Any) -> Any:
+    """`value` in what strict JSON can hold: NaN and infinities become null, number-like objects plain numbers."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(entry) for key, entry in value.items()}
+    if isinstance(value, Sequence):
+        return [jsonable(entry) for entry in value]
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays, tensors
+        return jsonable(value.tolist())
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    raise TypeError(f"cannot write a {type(value).__name__} as JSON")

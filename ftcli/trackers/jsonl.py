@@ -1,0 +1,56 @@
+"""metrics.jsonl: a JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftcli.text import jsonable
+
+
+class Jsonl:
+    """Appends records to ``metrics.jsonl`` in a folder, each line flushed as it is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = Path(folder) / "metrics.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            self._keep(lambda record: True)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Write one record; NaN and infinities become null."""
+        self._file.write(json.dumps(jsonable(record), allow_nan=False) + "\n")
+        self._file.flush()
+
+    def truncate_after(self, step: int) -> None:
+        """Drop the records of later steps: a resumed run writes them again."""
+        self._file.close()
+        self._keep(lambda record: record.get("step", 0) <= step)
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
+        """Rewrite the file with the wanted records; a line cut short by a kill is never wanted."""
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        kept = [
+            line for line in lines if line.endswith("\n") and (record := _record(line)) is not None and wanted(record)
+        ]
+        if len(kept) < len(lines):
+            beside = self.path.with_suffix(".jsonl.tmp")
+            beside.write_text("".join(kept), encoding="utf-8")
+            os.replace(beside, self.path)
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

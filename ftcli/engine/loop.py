@@ -87,7 +87,7 @@ class Loop:
                 outputs = self.task.forward(self.model, batch)
                 sums = self.task.losses(outputs, batch)
             loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
-            self.precision.scaler.scale(loss).backward()
+            torch.autograd.backward(self.precision.scaler.scale(loss))
             total += loss.detach()
         return total, tokens
 

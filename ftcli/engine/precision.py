@@ -34,7 +34,7 @@ class Precision:
 
     name: str
     device: torch.device
-    scaler: torch.amp.GradScaler  # type: ignore[name-defined]
+    scaler: torch.amp.GradScaler
 
     @contextmanager
     def autocast(self) -> Iterator[None]:

@@ -64,7 +64,7 @@ class Source:
         return asked
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Source:
-        """This preset with a tokenizer, its vocabulary size and padding put into the configuration."""
+        """The preset with a tokenizer, its vocabulary size and padding put into the configuration."""
         self.config.vocab_size = len(tokenizer)
         self.config.pad_token_id = tokenizer.pad_token_id
         return replace(self, tokenizer=tokenizer)

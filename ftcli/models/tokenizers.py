@@ -14,7 +14,7 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 def train_wordpiece(texts: Iterable[str], recipe: TokenizerRecipe, max_length: int) -> PreTrainedTokenizerBase:
     """A BERT tokenizer (WordPiece) of at most `recipe.vocab_size` entries; the same texts give the same one."""
-    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106 - a vocabulary entry
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     core.normalizer = normalizers.BertNormalizer(lowercase=recipe.lowercase)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.decoder = decoders.WordPiece()

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -24,14 +24,14 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.YAMLError(f"aliases (*{event.anchor}) are not used in recipes")
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool):
                 raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key must be plain text")
             if key in seen:
@@ -52,7 +52,7 @@ def parse_yaml(text: str, origin: str) -> Any:
     if len(text) > MAX_RECIPE_BYTES:
         raise UsageError(f"{origin}: {len(text):,} characters, but a recipe has at most {MAX_RECIPE_BYTES:,}")
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - _Loader is a SafeLoader
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -195,7 +195,8 @@ def build(values: Mapping[str, tuple[Any, str]]) -> Recipe:
         for part in parents:
             node = node.setdefault(part, {})
         node[last] = check_value(key, value, origin)
-    return _construct(Recipe, tree)
+    recipe: Recipe = _construct(Recipe, tree)
+    return recipe
 
 
 def _construct(cls: Any, tree: Mapping[str, Any]) -> Any:
@@ -253,7 +254,7 @@ def _convert(option: Any, value: Any) -> tuple[bool, Any]:
 
 
 def _check_bounds(key: Key, value: Any, name: str) -> None:
-    tests = {
+    tests: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
         "above": (lambda v, b: v > b, "above"),
         "at_least": (lambda v, b: v >= b, "at least"),
         "at_most": (lambda v, b: v <= b, "at most"),

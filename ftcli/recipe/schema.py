@@ -24,6 +24,8 @@ def _key(default: Any, **bounds: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerRecipe:
+    """A tokenizer trained from the training texts."""
+
     vocab_size: int = _key(8000, at_least=100)
     """Entries of a vocabulary trained from the training texts (only where the model brings no tokenizer)."""
     lowercase: bool = True
@@ -32,6 +34,8 @@ class TokenizerRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecipe:
+    """Where the model comes from."""
+
     name: str | None = None
     """A Hub name, a model folder, a run folder, or preset:NAME (an architecture from scratch)."""
     revision: str | None = None
@@ -45,6 +49,8 @@ class ModelRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecipe:
+    """Where the data comes from and how it is read."""
+
     name: str | None = None
     """A Hub name, a file, a folder of split files, a folder of class folders, or builtin:NAME."""
     revision: str | None = None
@@ -77,6 +83,8 @@ class DataRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecipe:
+    """How long, in what portions and on what to train."""
+
     epochs: float | None = _key(None, above=0)
     """Passes over the training split; by default chosen by the model: fewer for a pretrained one."""
     max_steps: int | None = _key(None, at_least=1)
@@ -99,6 +107,8 @@ class TrainRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerRecipe:
+    """How gradients become updates."""
+
     name: str = "adamw"
     """Optimiser, by name."""
     lr: float | None = _key(None, above=0)
@@ -115,6 +125,8 @@ class OptimizerRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleRecipe:
+    """The learning rate over the run."""
+
     name: str = "linear"
     """Shape of the learning rate after the warm-up, by name."""
     warmup: float = _key(0.06, at_least=0)
@@ -123,12 +135,16 @@ class ScheduleRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class RegularizeRecipe:
+    """What keeps the model from learning its training rows by heart."""
+
     dropout: float | None = _key(None, at_least=0, below=1)
     """Sets every dropout rate of the model; null keeps the model's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecipe:
+    """How the best state is chosen and how results are scored."""
+
     every: int | None = _key(None, at_least=1)
     """Optimiser steps between validations; null for one after each epoch."""
     metric: str | None = None
@@ -143,6 +159,8 @@ class EvalRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointRecipe:
+    """When training state is saved, and how much of it stays."""
+
     every: int | None = _key(None, at_least=1)
     """Optimiser steps between checkpoints; null for one after each validation."""
     keep: int = _key(1, at_least=1)
@@ -151,6 +169,8 @@ class CheckpointRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class LogRecipe:
+    """What is written down while training."""
+
     every: int = _key(10, at_least=1)
     """Optimiser steps between lines of metrics.jsonl."""
     trackers: str = "jsonl"
@@ -218,7 +238,7 @@ def keys() -> dict[str, Key]:
     """Every setting by its dotted path, in the order of the schema."""
     found: dict[str, Key] = {}
 
-    def visit(cls: type, prefix: str) -> None:
+    def visit(cls: Any, prefix: str) -> None:
         hints = get_type_hints(cls)
         for item in dataclasses.fields(cls):
             annotation = hints[item.name]

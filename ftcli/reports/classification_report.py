@@ -19,7 +19,8 @@ HEADERS = ("precision", "recall", "f1-score", "support")
 _TEXT_LABEL = 60
 _RICH_LABEL = 20
 """Cells a label may take: with the numbers beside it a table on a terminal stays within 80 columns."""
-_RICH_MATRIX = 76
+_RICH_PAIR = 30
+_RICH_MATRIX = 80
 _WEAKEST = "<- weakest"
 
 
@@ -29,7 +30,7 @@ def as_text(report: Report) -> str:
     if facts.matrix_is_small(report):
         blocks.append(_text_matrix(report))
     elif report.get("confusion_matrix"):
-        blocks.append(_text_confusions(report))
+        blocks.append(_text_confusions(report, _TEXT_LABEL))
     blocks.append("\n".join(facts.headline(*entry) for entry in facts.headlines(report)))
     blocks.append("\n".join(f"gate {visible(facts.gate_line(gate))}" for gate in report.get("gates") or ()))
     blocks.append(visible(facts.origin(report)))
@@ -64,11 +65,9 @@ def _text_matrix(report: Report) -> str:
     return "\n".join(["confusion matrix (rows: true, columns: predicted)", "", head, *body])
 
 
-def _text_confusions(report: Report) -> str:
+def _text_confusions(report: Report, width: int) -> str:
     pairs = facts.most_confused(report)
-    lines = [
-        f"{count:>9}  {_cut(true, _TEXT_LABEL)} -> {_cut(predicted, _TEXT_LABEL)}" for true, predicted, count in pairs
-    ]
+    lines = [f"{count:>9}  {_cut(true, width)} -> {_cut(predicted, width)}" for true, predicted, count in pairs]
     return "\n".join(["most frequent mistakes (rows, true -> predicted)", "", *lines]) if lines else ""
 
 
@@ -130,7 +129,7 @@ def _rich_weakest(report: Report) -> Text:
 def _rich_confusions(report: Report) -> Text:
     from rich.text import Text
 
-    return Text(_text_confusions(report) + "\n", no_wrap=True, overflow="ellipsis")
+    return Text(_text_confusions(report, _RICH_PAIR) + "\n", no_wrap=True, overflow="ellipsis")
 
 
 def _rich_matrix(report: Report) -> Table | None:
@@ -156,11 +155,11 @@ def _rich_matrix(report: Report) -> Table | None:
     )
     table.add_column("", no_wrap=True)
     for index in range(1, len(labels) + 1):
-        table.add_column(f"[{index}] ", justify="right", no_wrap=True, min_width=column + 1)
+        table.add_column(f"[{index}]", justify="right", no_wrap=True, min_width=column)
     for index, (label, counts) in enumerate(zip(labels, rows, strict=True)):
         total = sum(counts) or 1
         shades = [_shade(count / total, index == place) for place, count in enumerate(counts)]
-        numbers = [Text(f"{count:>{column}} ", style=shade) for count, shade in zip(counts, shades, strict=True)]
+        numbers = [Text(f"{count:>{column}}", style=shade) for count, shade in zip(counts, shades, strict=True)]
         table.add_row(Text(f"{label} "), *numbers)
     return table
 

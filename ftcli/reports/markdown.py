@@ -9,7 +9,8 @@ from ftcli.reports import facts
 from ftcli.reports.facts import Line, Report
 from ftcli.text import visible
 
-_MARKS = re.compile(r"([\\`*_{}\[\]()#+!|~$@:-])")
+_MARKS = re.compile(r"([\\`*{}\[\]#|~$@]|(?<!\w)_|_(?!\w)|:(?=[\w+-]+:))")
+"""What starts markup inside a line: also :shortcodes:, and underscores except within a word."""
 
 
 def as_markdown(report: Report) -> str:

@@ -76,7 +76,7 @@ def _measure(parts: Parts, examples: list[Any]) -> tuple[int, float, int]:
         with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t), parts.precision.autocast():
             sums = task.losses(task.forward(model, batch), batch)
             loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
-        loss.backward()
+        torch.autograd.backward(loss)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began

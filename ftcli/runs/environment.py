@@ -36,7 +36,7 @@ def quiet_libraries() -> None:
     """Keep warnings, load reports and progress bars of the libraries off the user's screen."""
     import datasets
     import transformers
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
@@ -53,7 +53,7 @@ def model_fingerprint(model: torch.nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(own_tensors(model).items()):
         digest.update(name.encode())
-        digest.update(tensor.view(torch.uint8).numpy() if tensor.ndim else tensor.reshape(1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,10 +96,10 @@ class TextClassification:
     def _id(self, value: Any) -> int | None:
         """A label's id: by name, or, for whole numbers that are no names, by position (0, 1, ...)."""
         found = self._ids.get(_name(value))
-        if found is None and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.labels):
-            # Names such as "2" mean the number itself, not the third label.
-            if not any(name.lstrip("-").isdigit() for name in self.labels):
-                return value
+        # Names such as "2" mean the number itself, not the third label.
+        numbered = any(name.lstrip("-").isdigit() for name in self.labels)
+        if found is None and not numbered and isinstance(value, int) and not isinstance(value, bool):
+            return value if 0 <= value < len(self.labels) else None
         return found
 
     # Model ----------------------------------------------------------------------------------------------------
@@ -131,8 +132,6 @@ class TextClassification:
 
     def prepare(self, model: nn.Module) -> None:
         """Learn which inputs the model's forward pass takes."""
-        import inspect
-
         self._model_inputs = set(inspect.signature(model.forward).parameters)
 
     # Rows -> batches ------------------------------------------------------------------------------------------
@@ -198,11 +197,11 @@ def _generic(id2label: dict[Any, str]) -> bool:
 
 def _start_over_head(model: nn.Module) -> list[str]:
     """Re-initialise what is not the backbone: a head trained for other labels would be a silent wrong start."""
-    backbone = getattr(model, model.base_model_prefix, None)  # type: ignore[arg-type]
+    backbone = getattr(model, str(model.base_model_prefix), None)
     inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
     fresh = [name for name, p in model.named_parameters() if id(p) not in inside]
     for module in model.modules():
-        own = [p for p in module.parameters(recurse=False)]
+        own = list(module.parameters(recurse=False))
         if own and not any(id(p) in inside for p in own):
             init = getattr(model, "_init_weights")  # noqa: B009
             for parameter in own:

@@ -34,15 +34,12 @@ _SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Z
 
 def quiet_libraries() -> None:
     """Keep warnings, load reports and progress bars of the libraries off the user's screen."""
-    import datasets
     import transformers
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     warnings.filterwarnings("ignore")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    datasets.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
     disable_progress_bars()
     for name in ("huggingface_hub", "datasets", "transformers", "filelock", "fsspec", "httpx", "evaluate"):
         logging.getLogger(name).setLevel(logging.ERROR)

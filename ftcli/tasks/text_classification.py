@@ -13,7 +13,6 @@ from transformers import AutoModelForSequenceClassification
 from ftcli.contract import Batch, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
-from ftcli.metrics.report import classification
 from ftcli.models.load import Source, load_weights
 from ftcli.tasks.text import pad, tokenize
 
@@ -178,6 +177,8 @@ class TextClassification:
 
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """The classification report of `predictions`; `check_rows` comes first."""
+        from ftcli.metrics.report import classification  # scikit-learn loads only where something is scored
+
         references = [self._id(value) for value in rows.column("label")]
         known = [i for i in references if i is not None]
         assert len(known) == len(predictions), "every row has a known label and a prediction"

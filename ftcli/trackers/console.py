@@ -116,7 +116,7 @@ class _Screen:
         wide = self._console.width >= 100  # at 80 columns the figures need all the room there is
         self._bars = Progress(
             *([] if wide else [SpinnerColumn()]),
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, min_width=8)),
             *([BarColumn(bar_width=min(40, self._console.width - 90))] if wide else []),
             *([TimeElapsedColumn()] if wide else []),
             TextColumn("{task.fields[status]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),

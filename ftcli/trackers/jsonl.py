@@ -29,7 +29,7 @@ class Jsonl:
     def truncate_after(self, step: int) -> None:
         """Drop the records of later steps: a resumed run writes them again."""
         self._file.close()
-        self._keep(lambda record: record.get("step", 0) <= step)
+        self._keep(lambda record: (record.get("step") or 0) <= step)
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:

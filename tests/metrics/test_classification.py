@@ -123,3 +123,13 @@ def test_offline_leaves_no_files_and_transformers_intact(tmp_path):
     }
     subprocess.run([sys.executable, "-c", script], check=True, env=environment)
     assert [path for path in tmp_path.rglob("*") if "metric" in path.name] == []
+
+
+def test_scores_are_the_same_where_evaluate_is_not_installed():
+    script = (
+        "import sys; sys.modules.update(evaluate=None, datasets=None);"
+        "from ftcli.metrics.report import classification;"
+        "print(classification([0, 1, 1], [0, 1, 0], ['a', 'b'], bootstrap=20, seed=0))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(classification([0, 1, 1], [0, 1, 0], ["a", "b"], bootstrap=20, seed=0))

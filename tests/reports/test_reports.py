@@ -165,7 +165,8 @@ def test_many_classes_name_the_weakest_again_below():
 @pytest.mark.parametrize(
     ("label", "expected"),
     [
-        ("a|b", r"a\|b"), ("f1_macro", "f1_macro"), (":smile:", r"\:smile:"), ("<b>&", "&lt;b&gt;&amp;"), ("x\ny", r"x\\ny"), ("*_`[x](y)", r"\*\_\`\[x\](y)"),
+        ("a|b", r"a\|b"), ("f1_macro", "f1_macro"),
+        (":smile:", r"\:smile:"), ("<b>&", "&lt;b&gt;&amp;"), ("x\ny", r"x\\ny"), ("*_`[x](y)", r"\*\_\`\[x\](y)"),
         ("\x1b[0m", r"\\x1b\[0m"),
     ],
 )  # fmt: skip

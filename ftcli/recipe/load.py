@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -13,52 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from ftcli.errors import UsageError, did_you_mean
+from ftcli.recipe.plain_yaml import MAX_RECIPE_BYTES, environment, parse_yaml, substitute
 from ftcli.recipe.schema import Key, Recipe, keys, sections
-
-MAX_RECIPE_BYTES = 1_000_000
-_ENV = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain YAML: no aliases (a few lines of them can fill the memory), no key twice, 1e-5 is a number."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.YAMLError(f"aliases (*{event.anchor}) are not used in recipes")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str | int | float | bool):
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key must be plain text")
-            if key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str, origin: str) -> Any:
-    """`text` as plain data; `origin` (a file or flag) names it in errors."""
-    if len(text) > MAX_RECIPE_BYTES:
-        raise UsageError(f"{origin}: {len(text):,} characters, but a recipe has at most {MAX_RECIPE_BYTES:,}")
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f", line {mark.line + 1}" if mark else ""
-        raise UsageError(f"{origin}{where}: not valid YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"{origin}: not valid YAML: {str(error).splitlines()[0]}") from None
 
 
 def read_recipe(path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -89,7 +43,7 @@ def read_recipe(path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     if parent is not None:
         if not isinstance(parent, str):
             raise UsageError(f"{path}: extends names another recipe file, not {_kind(parent)}")
-        base = read_recipe(path.parent / _environment(parent, str(path)), (*_chain, path.resolve()))
+        base = read_recipe(path.parent / environment(parent, str(path)), (*_chain, path.resolve()))
     return {**base, **flatten(tree, str(path))}
 
 
@@ -104,7 +58,7 @@ def flatten(tree: Mapping[Any, Any], origin: str, prefix: str = "") -> dict[str,
             elif value is None:
                 continue
             elif f"{path}.name" in keys():
-                found[f"{path}.name"] = _substitute(value, origin)
+                found[f"{path}.name"] = substitute(value, origin)
             else:
                 raise UsageError(f"{origin}: '{path}' holds keys, not {_kind(value)}")
         else:
@@ -112,9 +66,9 @@ def flatten(tree: Mapping[Any, Any], origin: str, prefix: str = "") -> dict[str,
             if key.free and path == key.path:
                 if not isinstance(value, Mapping):
                     raise UsageError(f"{origin}: '{path}' holds keys, not {_kind(value)}")
-                found.update({f"{path}.{k}": _substitute(v, origin) for k, v in value.items()})
+                found.update({f"{path}.{k}": substitute(v, origin) for k, v in value.items()})
             else:
-                found[path] = _substitute(value, origin)
+                found[path] = substitute(value, origin)
     return found
 
 
@@ -157,7 +111,7 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     if path in sections() and f"{path}.name" in keys():
         path = f"{path}.name"
     find_key(path, "--set")
-    return path, _substitute(parse_yaml(text, f"--set {path}"), f"--set {path}")
+    return path, substitute(parse_yaml(text, f"--set {path}"), f"--set {path}")
 
 
 def resolve(
@@ -275,31 +229,6 @@ def describe_type(key: Key) -> str:
         for o in _alternatives(key.annotation)
     ]
     return " or ".join(words)
-
-
-def _substitute(value: Any, origin: str) -> Any:
-    """``${env:NAME}`` replaced where it is written; a value that is only that is read as YAML."""
-    if isinstance(value, str):
-        if _ENV.fullmatch(value):
-            text = _environment(value, origin)
-            parsed = parse_yaml(text, origin) if text.strip() else text
-            return parsed if isinstance(parsed, int | float | bool) else text
-        return _environment(value, origin)
-    if isinstance(value, list):
-        return [_substitute(item, origin) for item in value]
-    if isinstance(value, Mapping):
-        return {k: _substitute(v, origin) for k, v in value.items()}
-    return value
-
-
-def _environment(text: str, origin: str) -> str:
-    def replace(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise UsageError(f"{origin}: environment variable {name} is not set", hint=f"export {name}=...")
-        return os.environ[name]
-
-    return _ENV.sub(replace, text)
 
 
 def _kind(value: Any) -> str:

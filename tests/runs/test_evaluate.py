@@ -1,0 +1,68 @@
+"""`ftcli evaluate` in scripts and pipelines: gates, JSON, other data than the run's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.tiny import run_cli, tiny_reviews, write_csv
+
+
+def test_gate_passes_and_fails(trained_run: Path, tmp_path: Path) -> None:
+    passed = run_cli("evaluate", str(trained_run), "--fail-under", "accuracy=0", "--json", cwd=tmp_path)
+    assert passed.code == 0
+    assert json.loads(passed.stdout)["gates"][0]["passed"] is True
+    failed = run_cli("evaluate", str(trained_run), "--fail-under", "f1_macro=1.01", "--json", cwd=tmp_path)
+    assert failed.code == 4
+    gate = json.loads(failed.stdout)["gates"][0]
+    assert (gate["metric"], gate["op"], gate["value"], gate["passed"]) == ("f1_macro", ">=", 1.01, False)
+    missing = run_cli("evaluate", str(trained_run), "--fail-under", "f1_makro=0.5", cwd=tmp_path)
+    assert missing.code == 4
+
+
+def test_same_inputs_same_bytes(trained_run: Path, tmp_path: Path) -> None:
+    documents = [json.loads(run_cli("evaluate", str(trained_run), "--json", cwd=tmp_path).stdout) for _ in range(2)]
+    for part in ("metrics", "classes", "confusion_matrix", "intervals"):
+        assert json.dumps(documents[0][part]) == json.dumps(documents[1][part])
+
+
+def test_batch_size_changes_nothing_that_counts(trained_run: Path, tmp_path: Path) -> None:
+    documents = [
+        json.loads(run_cli("evaluate", str(trained_run), "--json", "--batch-size", str(n), cwd=tmp_path).stdout)
+        for n in (1, 7, 64)
+    ]
+    for document in documents[1:]:
+        assert document["confusion_matrix"] == documents[0]["confusion_matrix"]
+        assert document["metrics"]["loss"] == pytest.approx(documents[0]["metrics"]["loss"], abs=1e-5)
+
+
+def test_another_file_and_labels_as_numbers(trained_run: Path, tmp_path: Path) -> None:
+    """The run's label names are 'negative' and 'positive'; a file that counts 0 and 1 is scored by position."""
+    rows = tiny_reviews(30, seed=9)
+    numbered = [{"review": r["text"], "stars": int(r["label"] == "positive")} for r in rows]
+    write_csv(numbered, tmp_path / "other.csv")
+    write_csv([{"review": r["text"], "stars": r["label"]} for r in rows], tmp_path / "named.csv")
+    first = run_cli("evaluate", str(trained_run), "--data", "other.csv", "--json", cwd=tmp_path)
+    assert first.code == 0, first.stderr
+    second = run_cli("evaluate", str(trained_run), "--data", "named.csv", "--json", cwd=tmp_path)
+    assert json.loads(first.stdout)["confusion_matrix"] == json.loads(second.stdout)["confusion_matrix"]
+    assert json.loads(first.stdout)["data"]["rows"] == 30
+
+
+def test_out_writes_reports(trained_run: Path, tmp_path: Path) -> None:
+    done = run_cli("evaluate", str(trained_run), "--split", "validation", "--out", "scores", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert {p.name for p in (tmp_path / "scores").iterdir()} >= {"report.json", "report.txt", "report.md"}
+    assert (tmp_path / "scores" / "report.txt").read_text(encoding="utf-8").split()[:4] == done.stdout.split()[:4]
+    assert (
+        json.loads((tmp_path / "scores" / "report.json").read_text(encoding="utf-8"))["data"]["split"] == "validation"
+    )
+
+
+def test_plain_text_has_scikit_learns_columns(trained_run: Path, tmp_path: Path) -> None:
+    done = run_cli("evaluate", str(trained_run), cwd=tmp_path)
+    lines = [line.split() for line in done.stdout.splitlines() if line.strip()]
+    assert lines[0] == ["precision", "recall", "f1-score", "support"]
+    assert [line[0] for line in lines[1:7]] == ["negative", "positive", "accuracy", "micro", "macro", "weighted"]
+    assert "\x1b" not in done.stdout + done.stderr

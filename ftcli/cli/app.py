@@ -14,7 +14,7 @@ import typer
 
 from ftcli import __version__
 from ftcli.cli import evaluate, finetune, predict, recipe
-from ftcli.errors import FtcliError, Interrupted
+from ftcli.errors import FULL, FtcliError, Interrupted, UsageError
 from ftcli.text import visible
 
 MANUAL = """From a foundation model to a number you can trust.
@@ -82,7 +82,7 @@ def main() -> None:
     """Run a command line and exit with a code of the contract."""
     _prepare()
     try:
-        app()
+        _run()
     except FtcliError as error:
         _say(error)
         sys.exit(error.exit_code)
@@ -97,8 +97,26 @@ def main() -> None:
         print("hint: a smaller --batch-size", file=sys.stderr)
         sys.exit(6)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            where = f"'{error.filename}'" if error.filename else "the output"
+            _say(UsageError(f"cannot write {where}: {error.strerror}", hint="free some space there"))
+            _close_quietly()
+            sys.exit(2)
         _report_bug(error)
         sys.exit(1)
+
+
+def _run() -> None:
+    """The command, and what is still buffered for stdout written while its failure can still be told."""
+    try:
+        app()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer's answer to a reader that left
+            raise end.__context__ from None
+        raise
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
 
 
 def _prepare() -> None:

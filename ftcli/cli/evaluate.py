@@ -42,7 +42,7 @@ def command(
       ftcli evaluate runs/first --data test.csv --fail-under f1_macro=0.9 --fail-under accuracy=0.9
       ftcli evaluate some/model --data imdb --json
     """
-    from ftcli.metrics.gates import parse
+    from ftcli.metrics.gates import failures, parse
 
     gates = [parse(text) for text in fail_under or ()]
     values = given_values(flags, set_ or ())
@@ -54,7 +54,6 @@ def command(
 
     report = evaluate.run(inherited(model, values), Console(quiet=quiet), split=split, gates=gates, out=out)
     show_report(report, as_json=as_json)
-    missed = [g for g in report["gates"] if not g["passed"]]
+    missed = failures(report["gates"])
     if missed:
-        words = ", ".join(f"{g['metric']} is {g['actual']}, not {g['op']} {g['value']}" for g in missed)
-        raise GateError(f"gate not met: {words}")
+        raise GateError(f"gate not met: {'; '.join(missed)}")

@@ -31,6 +31,12 @@ def text_fault(value: Any, role: str = "text") -> str | None:
     return f"{role} is {json_kind(value)}, not text"
 
 
+def needs(column: Column) -> bool:
+    """True where a column that was found must hold a value in every row. A column of labels that may be absent as
+    a whole may still not have holes."""
+    return column.required or column.kind == "label"
+
+
 def row_fault(raw: Raw, columns: Sequence[Column], fields: dict[str, str]) -> str | None:
     """What is wrong with a record as such, its labels aside."""
     if raw.values is None:
@@ -40,7 +46,7 @@ def row_fault(raw: Raw, columns: Sequence[Column], fields: dict[str, str]) -> st
         if field is None:
             continue
         if field not in raw.values:
-            if column.required:
+            if needs(column):
                 return f"no field '{field}'; fields: {', '.join(map(str, raw.values)) or 'none'}"
         elif column.kind == "text" and (column.required or raw.values[field] is not None):
             fault = text_fault(raw.values[field], column.role)

@@ -73,9 +73,11 @@ def find(
     values = {field: [raw.values.get(field) for raw in sample if raw.values is not None] for field in reader.fields}
     # Labels first: they are the easier to tell, and what is left is more surely the text.
     for column in sorted(columns, key=lambda column: column.kind != "label"):
-        if column.role not in found and column.required:
-            found[column.role] = _by_type(column, reader, {f: v for f, v in values.items() if f not in found.values()})
-            notes.append(f"{column.role} column: '{found[column.role]}', by its values")
+        if column.role not in found and (column.required or column.kind == "label"):
+            chosen = _by_type(column, reader, {f: v for f, v in values.items() if f not in found.values()})
+            if chosen is not None:
+                found[column.role] = chosen
+                notes.append(f"{column.role} column: '{chosen}', by its values")
     return {column.role: found[column.role] for column in columns if column.role in found}, notes
 
 
@@ -84,7 +86,7 @@ def _by_name(column: Column, fields: Sequence[str]) -> list[str]:
     return [folded[name] for name in column.names if name in folded]
 
 
-def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) -> str:
+def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) -> str | None:
     usable = {field: of_field for field, of_field in values.items() if field.strip().lower() not in _IDS}
     fits = _is_label if column.kind == "label" else _is_long_text
     candidates = [field for field, of_field in usable.items() if fits(of_field)]
@@ -92,6 +94,8 @@ def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) ->
         candidates = [field for field, of_field in usable.items() if _is_text(of_field)]
     if len(candidates) == 1:
         return candidates[0]
+    if not candidates and not column.required:
+        return None
     flag = f"--{column.kind}-column " if column.role == column.kind else f"--columns {column.role}="
     if candidates:
         what = f"more than one column could be the {column.role}: {_listed(candidates)}"

@@ -47,6 +47,8 @@ _COLLECTIONS = {
 }
 # Names of the library's own file readers: given as a data set they mean nothing.
 _FORMATS = ("arrow", "csv", "json", "parquet", "text", "xml", "imagefolder", "audiofolder", "pandas", "webdataset")
+_PATIENCE = 10.0
+"""Seconds the Hub may take to answer."""
 
 
 def is_alias(name: str) -> bool:
@@ -64,20 +66,22 @@ def candidates(name: str) -> list[tuple[str, str | None]]:
     return [(base, config)] + ([(_ALIASES[base], config)] if base in _ALIASES else [])
 
 
-def open_hub(name: str, revision: str | None) -> dict[str, Reader]:
-    """The splits of a Hub data set, downloaded or from the cache."""
+def open_hub(name: str, revision: str | None) -> tuple[dict[str, Reader], list[str]]:
+    """The splits of a Hub data set, downloaded or from the cache, and notes."""
     if name.lower() in _FORMATS:
         raise UsageError(f"'{name}' is a file format, not a data set", hint="give a file, a folder or a Hub name")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.+-]+)?", name):
         raise UsageError(f"'{name}' is neither a path that exists nor a name a Hub data set can have")
     failures: list[FtcliError] = []
+    online = _reachable()
     for repository, config in candidates(name):
         try:
-            splits = _download(repository, config, revision)
+            splits = _download(repository, config, revision, online)
         except _Unfound as failure:
             failures.append(failure.error)
             continue
-        return {str(split): _reader(f"{name} ({split})", dataset) for split, dataset in splits.items()}
+        notes = [] if online else [f"the Hub ({_endpoint()}) could not be reached: {repository} as it is in the cache"]
+        return {str(split): _reader(f"{name} ({split})", dataset) for split, dataset in splits.items()}, notes
     # Of several tries an unreachable Hub says more than a name that was not found.
     raise min(failures, key=lambda error: "reach" not in error.message)
 
@@ -90,8 +94,8 @@ class _Unfound(Exception):
         self.error = error
 
 
-def _download(repository: str, config: str | None, revision: str | None) -> Mapping[Any, Dataset]:
-    with _quiet():
+def _download(repository: str, config: str | None, revision: str | None, online: bool) -> Mapping[Any, Dataset]:
+    with _quiet(), _offline(not online):
         import datasets
 
         # A folder of the same name would be taken for the data set; this form asks for the Hub only.
@@ -101,6 +105,36 @@ def _download(repository: str, config: str | None, revision: str | None) -> Mapp
             return splits
         except Exception as error:
             raise _explained(error, repository, config, revision) from error
+
+
+def _reachable() -> bool:
+    """Whether the Hub answers at all. The libraries below try for half a minute before they look into the cache."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception as error:
+        if _unreachable(error):
+            return False
+        raise
+    return True
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """The libraries' offline mode, for as long as it lasts."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    try:
+        if wanted:
+            config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _reader(name: str, dataset: Dataset) -> Reader:
@@ -138,7 +172,8 @@ def _explained(error: Exception, repository: str, config: str | None, revision: 
     from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError, DatasetNotFoundError
 
     text = str(error)
-    what = f"data set '{repository}'" + (f" at revision '{revision}'" if revision else "")
+    shown = f"{repository}:{config}" if config else repository
+    what = f"data set '{shown}'" + (f" at revision '{revision}'" if revision else "")
     listed = re.search(r"(?:available configs|Available):? *\[(.*?)\]", text)
     if isinstance(error, ValueError) and (listed or "multiple" in text):
         return _choose_config(repository, config, listed.group(1) if listed else text.partition("cache: ")[2])

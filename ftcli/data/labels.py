@@ -23,6 +23,7 @@ _WORDS = {"int": "a whole number", "text": "text", "bool": "true/false", "fracti
 _OTHERS = {"int": "whole numbers", "text": "text", "bool": "true/false"}
 _TYPES = {"int": pa.int64(), "text": pa.large_string(), "bool": pa.bool_()}
 _MISSING = -1
+_ABSENT = ("label is missing", "label is empty")
 _RARE = 0.1
 """Values of another kind are slips where they are at most this share of the rows; above, repeated ones are classes."""
 
@@ -41,22 +42,20 @@ class LabelColumn:
 class LabelBuilder:
     """Takes labels one by one (they repeat, so each distinct one is kept once) and settles their kind at the end."""
 
-    def __init__(self, names: Sequence[str] | None, *, required: bool) -> None:
+    def __init__(self, names: Sequence[str] | None) -> None:
         self._codes = array("q")
         self._values: list[tuple[Any, bool]] = []
         self._known: dict[tuple[type, Any, bool], int] = {}
         self._faults: dict[int, str] = {}
         self._names = names
-        self._required = required
         self._absent = 0
 
     def add(self, value: Any, *, typed: bool) -> None:
         """Another row's label; `typed` is False where a file has text only."""
         fault = _fault(value)
         if fault is not None:
-            if self._required or not fault.startswith("label is missing"):
-                self._faults[len(self._codes)] = fault
-            self._absent += fault.startswith(("label is missing", "label is empty"))
+            self._faults[len(self._codes)] = fault
+            self._absent += fault in _ABSENT
             self._codes.append(_MISSING)
             return
         value = value.strip() if isinstance(value, str) and not typed else value

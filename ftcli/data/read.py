@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ftcli.contract import Column, Problem
-from ftcli.data.checks import row_fault
+from ftcli.data.checks import needs, row_fault
 from ftcli.data.labels import LabelBuilder
 from ftcli.data.reader import Raw, Reader
 from ftcli.data.rows import Origins, TableRows, TextColumn
@@ -43,11 +43,7 @@ def read_split(
     used = [column for column in columns if column.role in found]
     names = class_names(readers)
     texts = {column.role: TextColumn() for column in used if column.kind == "text"}
-    labels = {
-        column.role: LabelBuilder(names.get(found[column.role]), required=column.required)
-        for column in used
-        if column.kind == "label"
-    }
+    labels = {column.role: LabelBuilder(names.get(found[column.role])) for column in used if column.kind == "label"}
     origins = Origins()
     problems: list[tuple[int, Problem]] = []
     rows = 0
@@ -76,7 +72,7 @@ def read_split(
         TableRows(table, origins, keep),
         [problem for _, problem in problems],
         {role: label.kind for role, label in finished.items() if label.kind is not None},
-        any(label.unlabelled and column_required(columns, role) for role, label in finished.items()),
+        any(label.unlabelled for label in finished.values()),
         tuple(dict.fromkeys(field for reader in readers for field in reader.fields)),
     )
 
@@ -96,7 +92,7 @@ def check_fields(reader: Reader, columns: Sequence[Column], fields: Mapping[str,
     """A DataError where a file lacks a column altogether (a record that lacks it is another matter)."""
     for column in columns:
         field = fields.get(column.role)
-        if field is not None and column.required and field not in reader.fields and reader.fields:
+        if field is not None and needs(column) and reader.fields and field not in reader.fields:
             raise DataError(
                 f"{reader.name}: no column '{field}' (for {column.role}); columns: {', '.join(reader.fields)}",
                 hint=did_you_mean(field, reader.fields),
@@ -106,8 +102,3 @@ def check_fields(reader: Reader, columns: Sequence[Column], fields: Mapping[str,
 def class_names(readers: Sequence[Reader]) -> dict[str, tuple[str, ...]]:
     """Column -> names of its labels, from whichever file has them."""
     return {column: names for reader in readers for column, names in reader.class_names.items()}
-
-
-def column_required(columns: Sequence[Column], role: str) -> bool:
-    """True where the task cannot do without this role."""
-    return any(column.role == role and column.required for column in columns)

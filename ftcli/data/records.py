@@ -42,7 +42,7 @@ class Record:
 def records(source: str | None, recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
     """Every record in order; one that cannot be used has an error and the rest go on.
 
-    `source` is a path, any name of data, or ``-`` (or None) for standard input. Labels are neither needed nor looked at.
+    `source` is a path, any name of data, or ``-`` (or None) for standard input. Labels are not looked at.
     """
     check_encoding(recipe.encoding)
     told(recipe, columns)

@@ -43,8 +43,8 @@ def open_source(recipe: DataRecipe) -> Source:
         return _local(name, path)
     if looks_like_path(name):
         raise missing_path(path, "data")
-    readers = hub.open_hub(name, recipe.revision)
-    return Source(name, {split: partial(_given, reader) for split, reader in readers.items()}, False)
+    readers, more = hub.open_hub(name, recipe.revision)
+    return Source(name, {split: partial(_given, reader) for split, reader in readers.items()}, False, tuple(more))
 
 
 def _local(name: str, path: Path) -> Source:

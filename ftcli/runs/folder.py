@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -11,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftcli.errors import UsageError
+from ftcli.errors import FULL, UsageError
 
 MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "checkpoints", "model")
 
@@ -92,10 +91,10 @@ def open_folder(out: str | None, command: str, model: str, data: str, *, resume:
     return RunFolder(path, created=not existed)
 
 
-def cannot_write(path: Path, error: OSError) -> UsageError:
+def cannot_write(path: Path, error: OSError, *, flag: str = "--out") -> UsageError:
     """The error for an output place that cannot be written."""
-    hint = "free some space, or choose another --out" if error.errno == errno.ENOSPC else "choose another --out"
-    return UsageError(f"cannot write to '{path}': {error.strerror or error}", hint=hint)
+    free = "free some space, or " if error.errno in FULL else ""
+    return UsageError(f"cannot write to '{path}': {error.strerror or error}", hint=f"{free}choose another {flag}")
 
 
 def _free_name(parent: Path, stem: str, *, resume: bool) -> Path:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ftcli.data.records import records
 from ftcli.engine.predict import predict
+from ftcli.errors import UsageError
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.environment import quiet_libraries
 from ftcli.runs.folder import cannot_write
@@ -42,21 +43,29 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
 
 @contextmanager
 def _opened(output: str | None, stdout: IO[str]) -> Iterator[IO[str]]:
-    """stdout, or a file written beside and renamed, so that a half-written one never passes for whole."""
+    """stdout, or a file written beside and renamed, so that a half-written one never passes for whole.
+
+    What is no regular file (a pipe, /dev/stdout, /dev/null) is written as it is: renaming would replace it.
+    """
     if output in (None, "-"):
         yield stdout
         return
     path = Path(str(output)).expanduser()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.is_dir():
+        raise UsageError(f"--output '{output}' is a folder", hint="name a file, or - for stdout")
+    special = str(path).startswith("/dev/") or (path.exists() and not path.is_file())
+    path = path if special else path.resolve()  # a link stays one
+    beside = path if special else path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        handle = beside.open("w", encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(path, error) from None
-    try:
-        with handle:
+        with beside.open("w", encoding="utf-8") as handle:
             yield handle
-        beside.replace(path)
+        if not special:
+            beside.replace(path)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(Path(str(output)), error, flag="--output") from error
     finally:
-        beside.unlink(missing_ok=True)
+        if not special:
+            with suppress(OSError):
+                beside.unlink()

@@ -15,6 +15,7 @@ import torch
 import transformers
 import yaml
 from sklearn.metrics import classification_report
+
 from tests.tiny import run_cli, tiny_reviews, write_jsonl
 
 TIMINGS = {"rows_per_s", "tokens_per_s"}
@@ -119,7 +120,7 @@ def test_transformers_loads_the_model_as_it_is(trained_run: Path, reviews_dir: P
     limit = yaml.safe_load((trained_run / "recipe.yaml").read_text(encoding="utf-8"))["train"]["max_length"]
     classify = transformers.pipeline("text-classification", model=str(trained_run / "model"), top_k=None)
     for answer in answers:
-        scores = {s["label"]: s["score"] for s in classify(answer["text"], truncation=True, max_length=limit)}
+        scores = {s["label"]: s["score"] for s in classify([answer["text"]], truncation=True, max_length=limit)[0]}
         assert scores == pytest.approx(answer["scores"], abs=1e-6)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(trained_run / "model")
     assert set(model.config.id2label.values()) == {"negative", "positive"}

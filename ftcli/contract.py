@@ -92,6 +92,9 @@ class Task(Protocol):
     def load_model(self, source: Any) -> nn.Module:
         """A model that already does this task, labels and all, for evaluation and prediction."""
 
+    def metric_names(self) -> list[str]:
+        """What a recipe may choose the best state by: "loss" and the metrics of `score`. Labels are fitted."""
+
     def encode(self, rows: Sequence[Row]) -> list[Example]: ...
     def collate(self, examples: Sequence[Example]) -> Batch: ...
     def counts(self, batch: Batch) -> dict[str, int]:

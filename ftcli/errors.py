@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Errors of the operating system that say a place has no room left."""
+
+
+def system_error(error: BaseException) -> OSError | None:
+    """The operating system's error that `error` is, or that it holds in words (as those of safetensors do)."""
+    if isinstance(error, OSError):
+        return error if error.errno is not None else None
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
 class FtcliError(Exception):
@@ -66,7 +76,7 @@ class Interrupted(FtcliError):
 def did_you_mean(given: str, names: Iterable[str]) -> str | None:
     """A hint naming the nearest valid name, or all of them where none is near and they are few."""
     known = sorted(names)
-    near = get_close_matches(given, known, n=1, cutoff=0.6)
+    near = get_close_matches(given, known, n=2, cutoff=0.6)
     if near:
-        return f"did you mean '{near[0]}'?"
+        return "did you mean {}?".format(" or ".join(f"'{name}'" for name in near))
     return f"known: {', '.join(known)}" if 0 < len(known) <= 40 else None

@@ -14,7 +14,7 @@ import typer
 
 from ftcli import __version__
 from ftcli.cli import evaluate, finetune, predict, recipe
-from ftcli.errors import FULL, FtcliError, Interrupted, UsageError
+from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
 from ftcli.text import visible
 
 MANUAL = """From a foundation model to a number you can trust.
@@ -97,9 +97,10 @@ def main() -> None:
         print("hint: a smaller --batch-size", file=sys.stderr)
         sys.exit(6)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
-            where = f"'{error.filename}'" if error.filename else "the output"
-            _say(UsageError(f"cannot write {where}: {error.strerror}", hint="free some space there"))
+        failure = system_error(error)
+        if failure is not None and failure.errno in FULL:
+            where = f"'{failure.filename}'" if failure.filename else "the output"
+            _say(UsageError(f"cannot write {where}: {failure.strerror}", hint="free some space there"))
             _close_quietly()
             sys.exit(2)
         _report_bug(error)
@@ -109,7 +110,7 @@ def main() -> None:
 def _run() -> None:
     """The command, and what is still buffered for stdout written while its failure can still be told."""
     try:
-        app()
+        app(prog_name="ftcli")
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer's answer to a reader that left
             raise end.__context__ from None

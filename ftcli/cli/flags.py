@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
@@ -42,9 +43,10 @@ def option(flag: str, key: Key) -> inspect.Parameter:
     """The typer option of a flag, as a keyword parameter."""
     parts = get_args(key.annotation) if get_origin(key.annotation) in (Union, types.UnionType) else (key.annotation,)
     literal = next((p for p in parts if get_origin(p) is Literal), None)
-    kind = next((p for p in parts if p in (int, float, bool)), str)
+    kind = bool if bool in parts else str  # numbers are read like those of a recipe, with its messages
     default = "" if key.default in (None, {}) or kind is bool else f" [default: {key.default}]"
-    metavar = "|".join(get_args(literal)) if literal is not None else _METAVARS.get(flag)
+    number = "INTEGER" if int in parts else "NUMBER" if float in parts else None
+    metavar = "|".join(get_args(literal)) if literal is not None else _METAVARS.get(flag, number)
     text = (key.help + default).replace("\n", " ")
     given = typer.Option(f"--{flag}", help=text, metavar=metavar, show_default=False)
     return inspect.Parameter(
@@ -61,7 +63,7 @@ def with_flags(names: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[
         own = [p for p in signature.parameters.values() if p.name != "flags"]
 
         def command(**arguments: Any) -> Any:
-            given = {FLAGS[name]: arguments.pop(name.replace("-", "_")) for name in table}
+            given = {FLAGS[name]: _read(key, arguments.pop(name.replace("-", "_"))) for name, key in table.items()}
             return function(**arguments, flags=given)
 
         options = [option(name, key) for name, key in table.items()]
@@ -84,6 +86,16 @@ def _in_order(own: list[inspect.Parameter], options: list[inspect.Parameter]) ->
 def _info(parameter: inspect.Parameter) -> Any:
     arguments = get_args(parameter.annotation)
     return arguments[1] if len(arguments) > 1 else None
+
+
+def _read(key: Key, text: Any) -> Any:
+    """A number where the key holds one and the text is one; what is neither is refused with the recipe's words."""
+    kinds = get_args(key.annotation) or (key.annotation,)
+    if isinstance(text, str) and (int in kinds or float in kinds):
+        for kind in (int, float):
+            with suppress(ValueError):
+                return kind(text)
+    return text
 
 
 def given_values(flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

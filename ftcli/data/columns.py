@@ -40,6 +40,10 @@ def told(recipe: DataRecipe, columns: Sequence[Column]) -> dict[str, str]:
         if found.get(first, given) != given:
             raise UsageError(f"two columns for {first}: '{given}' (--{kind}-column) and '{found[first]}' (--columns)")
         found[first] = given
+    for role, name in found.items():
+        others = [other for other, its in found.items() if its == name and other != role]
+        if others:
+            raise UsageError(f"column '{name}' cannot be both {role} and {others[0]}", hint="name another one")
     return found
 
 

@@ -66,8 +66,8 @@ class LabelBuilder:
             self._values.append((value, typed))
         self._codes.append(code)
 
-    def finish(self, expected: str | None, column: str) -> LabelColumn:
-        """The column; `expected` is the kind that the training split settled on."""
+    def finish(self, expected: str | None, column: str, place: str) -> LabelColumn:
+        """The column; `expected` is the kind that the training split settled on, `place` the file for messages."""
         codes = np.frombuffer(self._codes, dtype=np.int64) if self._codes else np.zeros(0, np.int64)
         counts = np.bincount(codes[codes >= 0], minlength=len(self._values)).tolist()
         sorted_out = [_classify(value, typed) for value, typed in self._values]
@@ -75,7 +75,7 @@ class LabelBuilder:
         if kind == "fraction":
             example = next(value for (value, _), (k, _) in zip(self._values, sorted_out, strict=True) if k == kind)
             raise DataError(
-                f"column '{column}' holds numbers with fractions (such as {example}): these are no class labels",
+                f"{place}: column '{column}' holds numbers with fractions (such as {example}), no class labels",
                 hint="--label-column NAME",
             )
         final, bad = self._settle(sorted_out, kind)

@@ -14,7 +14,7 @@ from ftcli.data.reader import Reader
 from ftcli.data.rows import TableRows
 from ftcli.data.sources import Source, open_source
 from ftcli.data.split import canonical, hold_out, limit, match
-from ftcli.errors import DataError, did_you_mean
+from ftcli.errors import DataError, FtcliError, UsageError, did_you_mean
 from ftcli.recipe.schema import DataRecipe
 
 _ORDER = ("train", "validation", "test")
@@ -147,12 +147,13 @@ class _Loading:
             return
         raise self._no_split(asked)
 
-    def _no_split(self, name: str) -> DataError:
+    def _no_split(self, name: str) -> FtcliError:
         available = list(self.source.splits)
         hint = did_you_mean(name, available) if canonical(name) is None else None
         if canonical(name) and available:
             hint = f"--set data.{canonical(name)}_split={available[0]}"
-        return DataError(f"{self.source.name}: no split '{name}'; there is {', '.join(available)}", hint=hint)
+        kind = UsageError if canonical(name) is None else DataError
+        return kind(f"{self.source.name}: no split '{name}'; there is {', '.join(available)}", hint=hint)
 
     def _lacks_label(self, readers: Sequence[Reader]) -> bool:
         """True for a split that has the columns of the others except the label's (a test split without answers)."""

@@ -60,7 +60,7 @@ def read_split(
             label.add(raw.values.get(found[role]), typed=reader.typed)
     if not rows and not problems:
         raise DataError(f"{readers[0].name}: no rows")
-    finished = {role: label.finish(kinds.get(role), found[role]) for role, label in labels.items()}
+    finished = {role: label.finish(kinds.get(role), found[role], readers[0].name) for role, label in labels.items()}
     faults = {row: fault for label in finished.values() for row, fault in label.faults.items()}
     problems.extend((row, Problem(origins.place(row), fault)) for row, fault in faults.items())
     problems.sort(key=lambda found_at: found_at[0])

@@ -93,6 +93,8 @@ def open_source(recipe: ModelRecipe) -> Source:
         )
     except Exception as error:
         raise _explain(error, name, location) from error
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there are no files
+        raise UsageError(f"no tokenizer in '{name}'", hint="tokenizer.json (or vocab.txt) belongs beside config.json")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if getattr(config, "pad_token_id", None) is None:

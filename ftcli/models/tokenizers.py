@@ -18,9 +18,24 @@ def train_wordpiece(texts: Iterable[str], recipe: TokenizerRecipe, max_length: i
     core.normalizer = normalizers.BertNormalizer(lowercase=recipe.lowercase)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.decoder = decoders.WordPiece()
+    texts = list(texts)
     trainer = trainers.WordPieceTrainer(
-        vocab_size=recipe.vocab_size, min_frequency=2, special_tokens=SPECIAL_TOKENS, show_progress=False
+        vocab_size=recipe.vocab_size,
+        min_frequency=2,
+        special_tokens=[*SPECIAL_TOKENS, *_alphabet(core, texts)],
+        show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
     vocabulary = core.get_vocab()
     return BertTokenizerFast(vocab=vocabulary, do_lower_case=recipe.lowercase, model_max_length=max_length)
+
+
+def _alphabet(core: Tokenizer, texts: Iterable[str]) -> list[str]:
+    """The pieces of one character, in order. Left to itself the trainer numbers those inside words as its hash table
+    happens to hold them, and breaks ties of merges by those numbers: another vocabulary every time."""
+    normalise, split = core.normalizer.normalize_str, core.pre_tokenizer.pre_tokenize_str
+    seen: set[str] = set()
+    for text in texts:
+        seen.update(text)
+    letters = sorted({letter for raw in seen for letter in normalise(raw) if not letter.isspace()})
+    return letters + [f"##{letter}" for letter in letters if len(split(f"a{letter}")) == 1]

@@ -13,9 +13,8 @@ from torch import nn
 
 from ftcli.contract import Progress
 from ftcli.engine.checkpoint import own_tensors
-from ftcli.errors import DivergedError, UsageError, did_you_mean
-
-LOWER_IS_BETTER = frozenset({"loss", "perplexity", "mse", "mae", "wer", "cer"})
+from ftcli.errors import DivergedError
+from ftcli.metrics.gates import lower_is_better
 
 
 class Best:
@@ -37,8 +36,6 @@ class Best:
 
     def offer(self, metrics: Mapping[str, float], progress: Progress, model: nn.Module) -> bool:
         """Keep `model` if its metric beats the best so far (ties keep the earlier one)."""
-        if self.metric not in metrics:
-            raise UsageError(f"eval.metric '{self.metric}' is not computed", hint=did_you_mean(self.metric, metrics))
         value = metrics[self.metric]
         if math.isnan(value) and self.metric == "loss":
             raise DivergedError("the validation loss is not a number", hint="a smaller --lr")
@@ -54,7 +51,7 @@ class Best:
 
     def _better(self, value: float) -> bool:
         assert self.value is not None
-        return value < self.value if self.metric in LOWER_IS_BETTER else value > self.value
+        return value < self.value if lower_is_better(self.metric) else value > self.value
 
     def load_into(self, model: nn.Module) -> None:
         """Put the best weights back into `model`."""

@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from ftcli.contract import Example
 from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
@@ -17,13 +15,14 @@ from ftcli.engine.evaluate import encode_rows, lengths
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.loop import Loop, count_steps
 from ftcli.engine.seeding import seed_everything
-from ftcli.errors import DivergedError, Interrupted, OutOfMemoryError, Stopped
+from ftcli.errors import DivergedError, FtcliError, Interrupted, Stopped
 from ftcli.recipe.load import to_yaml
 from ftcli.recipe.schema import Recipe
 from ftcli.runs import dry_run
 from ftcli.runs.best import Best
 from ftcli.runs.environment import describe, model_fingerprint, quiet_libraries
-from ftcli.runs.folder import RunFolder, cannot_write, open_folder
+from ftcli.runs.failures import translated
+from ftcli.runs.folder import RunFolder, open_folder
 from ftcli.runs.journal import Journal, open_trackers
 from ftcli.runs.parts import Parts, assemble, require
 from ftcli.runs.results import build_report, score, write_model, write_reports
@@ -48,22 +47,14 @@ def run(recipe: Recipe, console: Console, *, resume: bool = False) -> Result:
         return Result(folder, None)
     folder.open_log()
     try:
-        seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
-        parts = assemble(recipe, console)
-        return Result(folder, train(parts, folder, console, resume=resume))
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemoryError(
-            f"out of memory on {recipe.train.device} with {recipe.train.batch_size} rows a batch",
-            hint=f"--batch-size {max(1, recipe.train.batch_size // 2)} --set train.gradient_accumulation="
-            f"{2 * recipe.train.gradient_accumulation} gives the same result in less memory",
-        ) from error
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        raise cannot_write(folder.path, error) from error
-    finally:
-        folder.close_log()
+        with translated(recipe.train, folder.path):
+            seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
+            result = Result(folder, train(assemble(recipe, console), folder, console, resume=resume))
+    except (FtcliError, KeyboardInterrupt):
         folder.discard_if_empty()
+        raise
+    folder.close_log()  # after a bug it stays open for the traceback
+    return result
 
 
 def check(recipe: Recipe, console: Console) -> dict[str, Any]:

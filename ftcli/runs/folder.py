@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "checkpoints", "model")
 class RunFolder:
     """Paths inside a run folder and atomic writes into it."""
 
-    def __init__(self, path: Path, *, created: bool) -> None:
+    def __init__(self, path: Path, *, created: Sequence[Path] = ()) -> None:
         self.path = path
-        self.created = created
+        self._created = created  # by this process, innermost first
         self.checkpoints = path / "checkpoints"
         self.model = path / "model"
         self._handler: logging.Handler | None = None
@@ -54,11 +55,13 @@ class RunFolder:
         self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def discard_if_empty(self) -> None:
-        """Remove a folder this process made and put nothing but a log into."""
+        """Remove a folder this process made and put nothing but a log into, and the folders made for it."""
         self.close_log()
-        if self.created and self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"log.txt"}:
+        if self._created and self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"log.txt"}:
             (self.path / "log.txt").unlink(missing_ok=True)
-            self.path.rmdir()
+            with suppress(OSError):  # another run may have moved in
+                for folder in self._created:
+                    folder.rmdir()
 
 
 def open_folder(out: str | None, command: str, model: str, data: str, *, resume: bool) -> RunFolder:
@@ -80,7 +83,7 @@ def open_folder(out: str | None, command: str, model: str, data: str, *, resume:
                 f"'{out}' already holds a run",
                 hint="--resume continues it; or choose another --out (a run is never written over)",
             )
-    existed = path.is_dir()
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable-{os.getpid()}"
@@ -88,7 +91,7 @@ def open_folder(out: str | None, command: str, model: str, data: str, *, resume:
         probe.unlink()
     except OSError as error:
         raise cannot_write(path, error) from None
-    return RunFolder(path, created=not existed)
+    return RunFolder(path, created=created)
 
 
 def cannot_write(path: Path, error: OSError, *, flag: str = "--out") -> UsageError:

@@ -10,8 +10,10 @@ from torch import nn
 
 from ftcli.contract import Data, Problem, Rows, Task
 from ftcli.data.load import load as load_data
+from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.precision import Precision, pick_device, pick_precision
-from ftcli.errors import DataError, UsageError
+from ftcli.engine.schedule import SCHEDULES
+from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.load import Source, open_source, set_dropout
 from ftcli.models.tokenizers import train_wordpiece
 from ftcli.recipe.load import replace as replace_recipe
@@ -56,6 +58,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     device = pick_device(recipe.train.device)
     precision = pick_precision(recipe.train.precision, device)
     kind = task_class(recipe)
+    OPTIMIZERS.check(recipe.optimizer.name)
+    SCHEDULES.check(recipe.schedule.name)
     source = open_source(recipe.model)
     source.max_length(recipe.train.max_length)
     if recipe.regularize.dropout is not None:
@@ -127,6 +131,11 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
         chosen["train.max_length"] = source.max_length(None)
     if recipe.eval.metric is None:
         chosen["eval.metric"] = task.main_metric
+    elif recipe.eval.metric not in (known := task.metric_names()):
+        raise UsageError(
+            f"eval.metric is '{recipe.eval.metric}', which {task.name} does not have",
+            hint=did_you_mean(recipe.eval.metric, known),
+        )
     said = ", ".join(f"{k} {v:g}" for k, v in chosen.items() if isinstance(v, float | int))
     if said:
         console.note(f"chosen for {parameters / 1e6:.1f} million parameters: {said}")

@@ -185,6 +185,11 @@ class TextClassification:
         answers = [self._ids[p["prediction"]] for p in predictions]
         return Evaluation(**classification(known, answers, self.labels, bootstrap=bootstrap, seed=seed))
 
+    def metric_names(self) -> list[str]:
+        from ftcli.metrics.report import classification
+
+        return ["loss", *classification([0], [0], self.labels, bootstrap=0, seed=0)["metrics"]]
+
 
 def _name(value: Any) -> str:
     if isinstance(value, bool):

@@ -43,7 +43,13 @@ def report_of(names, rows=None, **parts):
 
 def terminal(report, width=80, colour=True):
     stream = io.StringIO()
-    console = Console(file=stream, width=width, force_terminal=colour, color_system="truecolor" if colour else None)
+    console = Console(
+        file=stream,
+        width=width,
+        force_terminal=colour,
+        no_color=not colour,
+        color_system="truecolor" if colour else None,
+    )
     console.print(ours.as_rich(report))
     return stream.getvalue()
 

@@ -21,7 +21,7 @@ from ftcli.tasks import TASKS
 from ftcli.tasks.text_classification import TextClassification
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-WORDS = ["good", "bad", "film", "plot", "warm", "cold", "dull", "bright", "slow", "fine", "a", "the", "very", "not"]
+WORDS = ["film", "plot", "warm", "cold", "dull", "bright", "slow", "fine", "a", "the", "very", "not"]
 TOLERANCE = 2e-5
 """What other processors' order of additions may change over the curve."""
 
@@ -37,11 +37,11 @@ class Split:
 
 
 def text_classification() -> list[float]:
-    """35 steps of a two-layer BERT with dropout, accumulation, clipping and warm-up."""
+    """42 steps of a two-layer BERT with dropout, accumulation, clipping and warm-up."""
     random = np.random.default_rng(7)
     rows = []
     for i in range(50):
-        words = list(random.choice(WORDS, random.integers(2, 30)))
+        words = list(random.choice(WORDS, random.integers(1, 12)))
         rows.append({"text": " ".join([*words, ("good", "bad")[i % 2]]), "label": ("positive", "negative")[i % 2]})
     tokenizer = train_wordpiece([r["text"] for r in rows], TokenizerRecipe(vocab_size=150), 32)
     task = TextClassification(tokenizer, 32)
@@ -52,11 +52,11 @@ def text_classification() -> list[float]:
                    intermediate_size=64, num_labels=2, initializer_range=0.1)
     )  # fmt: skip
     task.prepare(model)
-    recipe = TrainRecipe(epochs=5, batch_size=4, gradient_accumulation=2, clip=1.0)
+    recipe = TrainRecipe(epochs=6, batch_size=4, gradient_accumulation=2, clip=1.0)
     examples = task.encode(rows)
     sampler = Sampler([len(e["input_ids"]) for e in examples], 8, 3)
     total = count_steps(recipe, sampler.steps_per_epoch)
-    optimizer = adamw(model, OptimizerRecipe(lr=1e-2))
+    optimizer = adamw(model, OptimizerRecipe(lr=5e-3))
     precision = pick_precision("fp32", torch.device("cpu"))
     loop = Loop(
         task, model, examples, sampler, optimizer, factor(ScheduleRecipe(warmup=0.1), total), precision, recipe, total
@@ -80,7 +80,7 @@ def test_every_task_has_a_curve() -> None:
 def test_curve(name: str) -> None:
     expected = json.loads(golden(name).read_text(encoding="utf-8"))
     assert len(expected) >= 20
-    assert expected[-1] < expected[0]
+    assert sum(expected[-5:]) < sum(expected[:5]) / 2, "a curve that does not learn holds little"
     assert CURVES[name]() == pytest.approx(expected, abs=TOLERANCE)
 
 

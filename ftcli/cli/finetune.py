@@ -65,10 +65,12 @@ def command(
 def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
     metric = "f1_macro" if "f1_macro" in report["metrics"] else next(iter(report["metrics"]))
+    split = report["data"]["split"]
+    own = f"--data {data}" if split == "test" else "--data TEST.csv"
     return [
         "",
-        f"run       {run}  ({metric} {report['metrics'][metric]:.4f} on {report['data']['split']})",
-        f"evaluate  ftcli evaluate {run} --data {data}",
+        f"run       {run}  ({metric} {report['metrics'][metric]:.4f} on {split})",
+        f"evaluate  ftcli evaluate {run} {own}",
         f"predict   ftcli predict {run} INPUT.txt",
         f"repeat    ftcli finetune {run}/recipe.yaml",
     ]

@@ -132,10 +132,11 @@ def _rich_confusions(report: Report) -> Text:
     return Text(_text_confusions(report, _RICH_PAIR) + "\n", no_wrap=True, overflow="ellipsis")
 
 
-def _rich_matrix(report: Report) -> Table | None:
+def _rich_matrix(report: Report) -> RenderableType | None:
     """The confusion matrix; None where it would not fit."""
     if not facts.matrix_is_small(report):
         return None
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -144,15 +145,7 @@ def _rich_matrix(report: Report) -> Table | None:
     column = _widest(rows) + 1
     if max(map(cell_len, labels)) + 1 + column * len(labels) > _RICH_MATRIX:
         return None
-    table = Table(
-        box=None,
-        padding=0,
-        pad_edge=False,
-        title="confusion matrix (rows: true, columns: predicted)",
-        title_justify="left",
-        title_style="bold",
-        caption=" ",
-    )
+    table = Table(box=None, padding=0, pad_edge=False, caption=" ")
     table.add_column("", no_wrap=True)
     for index in range(1, len(labels) + 1):
         table.add_column(f"[{index}]", justify="right", no_wrap=True, min_width=column)
@@ -161,7 +154,7 @@ def _rich_matrix(report: Report) -> Table | None:
         shades = [_shade(count / total, index == place) for place, count in enumerate(counts)]
         numbers = [Text(f"{count:>{column}}", style=shade) for count, shade in zip(counts, shades, strict=True)]
         table.add_row(Text(f"{label} "), *numbers)
-    return table
+    return Group(Text("confusion matrix (rows: true, columns: predicted)", style="bold"), table)
 
 
 def _shade(share: float, right: bool) -> str:

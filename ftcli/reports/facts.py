@@ -60,12 +60,11 @@ def headline(name: str, value: float | None, interval: tuple[float, float] | Non
 
 
 def weakest(report: Report) -> int | None:
-    """Index of the class with the lowest F1 among those that occur; None with fewer than two of them."""
-    lines = class_lines(report)
-    present = [index for index, line in enumerate(lines) if line.support > 0]
-    if len(present) < 2:
+    """Index of the class with the lowest F1 among those that occur; None where all are equally good."""
+    scores = {index: line.f1 or 0.0 for index, line in enumerate(class_lines(report)) if line.support > 0}
+    if len(set(scores.values())) < 2:
         return None
-    return min(present, key=lambda index: lines[index].f1 or 0.0)
+    return min(scores, key=scores.__getitem__)
 
 
 def most_confused(report: Report) -> list[tuple[str, str, int]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ftcli.contract import Data
 from ftcli.data.load import load as load_data
 from ftcli.errors import DataError, UsageError
 from ftcli.metrics.gates import Gate, check
+from ftcli.recipe.load import read_recipe
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.environment import describe, quiet_libraries
 from ftcli.runs.finetune import encode
@@ -18,6 +21,25 @@ from ftcli.runs.parts import Parts, drop_unknown
 from ftcli.runs.results import build_report, score, write_reports
 from ftcli.runs.trained import open_trained
 from ftcli.trackers.console import Console
+
+
+def seen_in_training(run: Path | None, data: Data, split: str) -> str | None:
+    """A warning where the rows to be scored are, or hold, rows that the run trained on."""
+    facts = run / "environment.json" if run is not None else None
+    if facts is None or not facts.is_file() or split not in data.fingerprints:
+        return None
+    environment = json.loads(facts.read_text(encoding="utf-8"))
+    known = environment.get("fingerprints", {}).get("data", {})
+    if data.fingerprints[split] == known.get("train"):
+        return f"{data.name} ({split}) is what this run was trained on: its score says nothing about new rows"
+    if (
+        run is not None
+        and known
+        and split not in known
+        and read_recipe(run / "recipe.yaml").get("data.name") == data.name
+    ):
+        return f"{data.name} is what this run was trained on and has no split '{split}': training rows are scored too"
+    return None
 
 
 def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], out: str | None) -> dict[str, Any]:
@@ -31,6 +53,8 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
         data = load_data(recipe.data, trained.task.columns, seed=recipe.seed, splits=(split,))
         for note in data.notes:
             console.note(note)
+        if seen := seen_in_training(trained.source.run, data, split):
+            console.warn(seen)
         if split not in data.splits:
             raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
         if "label" not in data.columns:

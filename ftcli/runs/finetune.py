@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ftcli.contract import Example
+from ftcli.contract import Example, Progress
 from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
 from ftcli.engine.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
@@ -157,9 +157,7 @@ def fit(
             bar.advance(1, rows=progress.rows, **journal.shown(best))
             validated = progress.epoch_ended if recipe.eval.every is None else progress.step % recipe.eval.every == 0
             if validated or progress.step == loop.total_steps:
-                evaluation = score(parts, "validation", validation, console, bootstrap=0)
-                journal.validation(progress, evaluation)
-                best.offer(evaluation.metrics, progress, parts.model)
+                validate(parts, progress, best, journal, validation, console)
             checkpointed = (
                 validated if recipe.checkpoint.every is None else progress.step % recipe.checkpoint.every == 0
             )
@@ -171,6 +169,17 @@ def fit(
             if best.exhausted:
                 console.info(f"no better {best.metric} for {recipe.eval.patience} validations: stopped early")
                 break
+
+
+def validate(
+    parts: Parts, progress: Progress, best: Best, journal: Journal, examples: list[Example], console: Console
+) -> None:
+    """Score the validation split, write it down, say it, and keep the state if it is the best so far."""
+    evaluation = score(parts, "validation", examples, console, bootstrap=0, keep=False)
+    journal.validation(progress, evaluation)
+    better = best.offer(evaluation.metrics, progress, parts.model)
+    shown = [f"{name} {evaluation.metrics[name]:.4f}" for name in dict.fromkeys(("loss", best.metric))]
+    console.info(f"epoch {progress.epoch:.4g}  validation {'  '.join(shown)}{'  best so far' if better else ''}")
 
 
 def check_finite(loss: float, step: int) -> None:

@@ -17,10 +17,12 @@ from ftcli.text import visible
 from ftcli.trackers.console import Console
 
 
-def score(parts: Parts, split: str, examples: list[Example], console: Console, *, bootstrap: int) -> Evaluation:
-    """The task's metrics, and the loss, of the model on a split."""
+def score(
+    parts: Parts, split: str, examples: list[Example], console: Console, *, bootstrap: int, keep: bool = True
+) -> Evaluation:
+    """The task's metrics, and the loss, of the model on a split; with `keep` a line on it stays on the screen."""
     recipe = parts.recipe
-    with console.progress(f"score {split}", len(examples), "rows") as bar:
+    with console.progress(f"score {split}", len(examples), "rows", keep=keep) as bar:
         predictions, loss = run_model(
             parts.task, parts.model, examples, parts.precision, recipe.eval.batch_size, on_rows=bar.advance
         )

@@ -56,10 +56,12 @@ class Console:
         self._say(f"warning: {text}", "yellow")
 
     @contextmanager
-    def progress(self, description: str, total: int | None, unit: str, *, start: int = 0) -> Iterator[Work]:
+    def progress(
+        self, description: str, total: int | None, unit: str, *, start: int = 0, keep: bool = True
+    ) -> Iterator[Work]:
         """Show work of `total` units (None: unknown), `start` of them done before. They may nest.
 
-        A line with the outcome stays when it ends; none where an exception ends it.
+        With `keep` a line with the outcome stays when it ends; none where an exception ends it.
         """
         meter = Meter(description, total, unit, start=start, clock=self._clock)
         if self._quiet:
@@ -69,7 +71,8 @@ class Console:
         else:
             with self._screen.bar(meter, self._clock) as bar:
                 yield bar
-        self._say(meter.summary(), "")
+        if keep:
+            self._say(meter.summary(), "")
 
     def _say(self, text: str, style: str) -> None:
         shown = visible(text, keep="\n")

@@ -8,8 +8,9 @@ from typing import Any
 
 from ftcli.text import visible
 
-_WINDOW = 100
-"""Advances the current rate is taken over: long enough to be steady, short enough to follow a change."""
+_WINDOW, _FEWEST, _APART = 30.0, 10, 0.1
+"""The current rate is taken over so many seconds, but no fewer than so many moments so many seconds apart: steady where
+answers come in bursts, quick to follow a change."""
 
 
 class Meter:
@@ -27,22 +28,26 @@ class Meter:
         self._clock = clock
         self._began = clock()
         self._start = start
-        self._recent = deque([(self._began, start, 0)], maxlen=_WINDOW)
+        self._recent = deque([(self._began, start, 0)])
 
     def advance(self, n: int, rows: int, fields: dict[str, Any]) -> None:
         """Count `n` more units and `rows` more rows; `fields` replace those of the same name."""
         self.done += n
         self._rows += rows
         self.fields.update(fields)
-        if n or rows:
-            self._recent.append((self._clock(), self.done, self._rows))
+        now = self._clock()
+        if (n or rows) and now - self._recent[-1][0] >= _APART:
+            self._recent.append((now, self.done, self._rows))
+            while len(self._recent) > _FEWEST and now - self._recent[0][0] > _WINDOW:
+                self._recent.popleft()
 
     def status(self) -> str:
         """``120/1406 steps  5.9 rows/s  left 0:21:10  loss 0.31``."""
         since, done, rows = self._recent[0]
-        seconds = self._recent[-1][0] - since
-        speed = (self.done - done) / seconds if seconds > 0 else 0.0
-        parts = [self._count(), self._rate(speed, (self._rows - rows) / seconds if seconds > 0 else 0.0)]
+        until, latest, latest_rows = self._recent[-1]
+        seconds = until - since
+        speed = (latest - done) / seconds if seconds > 0 else 0.0
+        parts = [self._count(), self._rate(speed, (latest_rows - rows) / seconds if seconds > 0 else 0.0)]
         if self.total is not None and speed > 0:
             parts.append(f"left {duration(max(0, self.total - self.done) / speed)}")
         return "  ".join(part for part in [*parts, *self._named()] if part)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from tests.tiny import run_cli, tiny_reviews, write_csv
 
 
@@ -66,3 +67,13 @@ def test_plain_text_has_scikit_learns_columns(trained_run: Path, tmp_path: Path)
     assert lines[0] == ["precision", "recall", "f1-score", "support"]
     assert [line[0] for line in lines[1:7]] == ["negative", "positive", "accuracy", "micro", "macro", "weighted"]
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_rows_seen_in_training_are_said(trained_run: Path, reviews_dir: Path, tmp_path: Path) -> None:
+    assert "trained on" not in run_cli("evaluate", str(trained_run), cwd=tmp_path).stderr
+    again = run_cli("evaluate", str(trained_run), "--data", str(reviews_dir / "train.jsonl"), cwd=tmp_path)
+    assert "was trained on: its score says nothing" in again.stderr
+    write_csv(tiny_reviews(40), tmp_path / "one.csv")
+    whole = ("finetune", "--model", str(trained_run), "--data", "one.csv", "--max-steps", "1", "--out", "run")
+    assert run_cli(*whole, cwd=tmp_path).code == 0
+    assert "no split 'test': training rows are scored too" in run_cli("evaluate", "run", cwd=tmp_path).stderr

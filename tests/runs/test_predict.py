@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.tiny import run_cli, tiny_reviews, write_jsonl
 
 

@@ -131,6 +131,10 @@ class Progress:
     rows: int
     tokens: int
     epoch_ended: bool
+    at: tuple[int, int] = (0, 0)
+    """Epoch and position in it, both from 0."""
+    skipped: bool = False
+    """True where the rows were passed over; the loss means nothing then."""
 
 
 class Tracker(Protocol):
@@ -138,6 +142,6 @@ class Tracker(Protocol):
 
     def log(self, record: Mapping[str, Any]) -> None: ...
     def truncate_after(self, step: int) -> None:
-        """Forget records of later steps, where the place allows it: a resumed run writes them again."""
+        """Forget records of later steps and ``final`` ones, where the place can: a resumed run writes them again."""
 
     def close(self) -> None: ...

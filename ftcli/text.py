@@ -24,6 +24,12 @@ def visible(text: object, *, keep: str = "") -> str:
     return "".join(character if character in keep else _shown(character) for character in shown)
 
 
+def several(items: Sequence[str], most: int) -> str:
+    """``a, b, c and 5 more``."""
+    said = ", ".join(items[:most])
+    return f"{said} and {len(items) - most:,} more" if len(items) > most else said
+
+
 def _shown(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN or character in _JOINERS:
         return character

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,11 @@ import typer
 from ftcli.cli.flags import FLAGS, with_flags
 from ftcli.cli.options import Json, Out, Quiet, Set
 from ftcli.cli.render import show_report
+from ftcli.recipe.duration import parse_duration
 from ftcli.recipe.load import resolve
+
+STARTED = time.monotonic()
+"""When this process began, near enough: a budget counts from here."""
 
 
 @with_flags(tuple(FLAGS))
@@ -24,6 +29,12 @@ def command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out from its newest checkpoint.")
     ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", metavar="TIME", help="Save and stop (exit 75) before so much time is over: 50m, 1h30m."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, estimate memory and time, train nothing.")
     ] = False,
@@ -44,6 +55,10 @@ def command(
       ftcli finetune --model preset:bert-tiny --data builtin:reviews --epochs 5
       ftcli finetune recipe.yaml --seed 2 --set optimizer.weight_decay=0.1
     """
+    deadline = STARTED + parse_duration(budget, "--budget") if budget is not None else None
+    if resume and recipe is None and out is not None and flags.get("model.name") is None:
+        own = Path(out) / "recipe.yaml"
+        recipe = own if own.is_file() else None
     settings = resolve(recipe, {**flags, "out": out}, set_ or ())
     from ftcli.runs import finetune
     from ftcli.trackers.console import Console
@@ -54,7 +69,7 @@ def command(
         if as_json:
             print(json.dumps(facts, indent=2))
         return
-    result = finetune.run(settings, console, resume=resume)
+    result = finetune.run(settings, console, resume=resume, deadline=deadline)
     if result.report is None:
         return
     show_report(result.report, as_json=as_json)

@@ -1,21 +1,53 @@
-"""Complete training state on disk: safetensors and JSON, written beside and renamed, never unpickled."""
+"""Complete training state on disk: safetensors and JSON under a manifest of checksums, never unpickled.
+
+A checkpoint is a folder ``step-XXXXXXXX``. It is written beside, synced, listed in its manifest and renamed, and only
+then does ``last`` point at it: whatever moment a process dies at, ``last`` names a whole one. Every tensor has a name
+of its own (a parameter's, or ``parameter/moment``), so that a sharded run can write the same names from many processes.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ftcli.engine.loop import Loop
-from ftcli.errors import UsageError
+from ftcli.engine.seeding import random_state, restore_random_state
 
-MODEL, OPTIMIZER, RANDOM, STATE = "model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"
+MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
+STATE, MANIFEST, BEST = "state.json", "manifest.json", "best.safetensors"
+FORMAT = 1
+
+
+class DamagedError(Exception):
+    """A checkpoint that is not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Training state copied out of the loop's reach, so that the loop can go on while it is written."""
+
+    step: int
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    """File name -> tensors by name."""
+    state: Mapping[str, Any]
+    best: Path | None
+    """The best weights so far, which the checkpoint keeps as well."""
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes on disk, near enough."""
+        own = sum(t.numel() * t.element_size() for tensors in self.tensors.values() for t in tensors.values())
+        return own + (self.best.stat().st_size if self.best is not None else 0)
 
 
 def own_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -29,69 +61,134 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def save_checkpoint(folder: Path, loop: Loop, progress: dict[str, Any], keep: int) -> Path:
-    """Write ``folder/step-XXXXXXXX``, point ``folder/last`` at it and drop all but the newest `keep`.
-
-    `progress` is what the run itself must remember (best score, patience): plain JSON.
-    """
-    target = folder / f"step-{loop.step:08d}"
-    beside = folder / f".{target.name}.partial"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file(own_tensors(loop.model), beside / MODEL)
-    tensors, numbers = _optimizer_state(loop)
-    save_file(tensors, beside / OPTIMIZER)
-    save_file(_random_state(loop), beside / RANDOM)
+def take_snapshot(loop: Loop, progress: Mapping[str, Any], best: Path | None) -> Snapshot:
+    """The state of `loop` now. `progress` is what the run itself must remember (best score, patience): plain JSON."""
+    moments, numbers = _optimizer_state(loop)
+    random, random_numbers = random_state(loop.precision.device)
+    tensors = {MODEL: own_tensors(loop.model), OPTIMIZER: moments, RANDOM: random}
     state = {
         "loop": loop.state(),
         "optimizer": numbers,
+        "random": random_numbers,
         "scaler": loop.precision.scaler.state_dict(),
-        "progress": progress,
+        "progress": dict(progress),
     }
-    (beside / STATE).write_text(json.dumps(state, indent=1, allow_nan=False), encoding="utf-8")
-    for file in beside.iterdir():
-        _sync(file)
+    copies = {file: {name: t.clone() for name, t in of_file.items()} for file, of_file in tensors.items()}
+    return Snapshot(loop.step, copies, json.loads(json.dumps(state, allow_nan=False)), best)
+
+
+def write_snapshot(folder: Path, snapshot: Snapshot, keep: int) -> Path:
+    """Write ``folder/step-XXXXXXXX``, point ``folder/last`` at it and drop all but the newest `keep`.
+
+    Raises OSError (or safetensors' own error) where it cannot be written; what was there before stays whole.
+    """
+    target = folder / f"step-{snapshot.step:08d}"
+    beside = folder / f".{target.name}.partial"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        for file, tensors in snapshot.tensors.items():
+            save_file(dict(tensors), beside / file)
+        if snapshot.best is not None:
+            link_or_copy(snapshot.best, beside / BEST)
+        (beside / STATE).write_text(json.dumps(snapshot.state, indent=1), encoding="utf-8")
+        files = {file.name: {"bytes": file.stat().st_size, "sha256": _hash(file)} for file in sorted(beside.iterdir())}
+        (beside / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1), encoding="utf-8")
+        for written in beside.iterdir():
+            _sync(written)
+        _sync(beside)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if target.exists():
         shutil.rmtree(target)
     beside.rename(target)
-    link = folder / ".last.partial"
-    link.unlink(missing_ok=True)
-    link.symlink_to(target.name, target_is_directory=True)
-    link.replace(folder / "last")
-    _sync(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        if old != target:
-            shutil.rmtree(old)
+    _point_last_at(target)
+    for old in checkpoints(folder)[keep:]:
+        shutil.rmtree(old)
     return target
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that ``last`` names, or None where there is none."""
-    last = folder / "last"
-    return last.resolve() if (last / STATE).is_file() else None
+def checkpoints(folder: Path) -> list[Path]:
+    """Finished checkpoints, newest first; whether they are still whole is another question."""
+    return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)
+
+
+def verify(path: Path) -> None:
+    """DamagedError where `path` is not byte for byte what its manifest says."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = dict(manifest["files"])
+        if manifest["format"] != FORMAT:
+            raise DamagedError(f"format {manifest['format']} of another version of ftcli")
+        for name, expected in files.items():
+            file = path / Path(name).name
+            if file.stat().st_size != expected["bytes"]:
+                raise DamagedError(f"{name} has {file.stat().st_size:,} bytes instead of {expected['bytes']:,}")
+            if _hash(file) != expected["sha256"]:
+                raise DamagedError(f"{name} does not match its checksum")
+    except FileNotFoundError as error:
+        raise DamagedError(f"{Path(str(error.filename)).name} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"{MANIFEST} cannot be read ({error})") from None
+    missing = {MODEL, OPTIMIZER, RANDOM, STATE} - set(files)
+    if missing:
+        raise DamagedError(f"{', '.join(sorted(missing))} is not in its manifest")
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that is whole (None where there is none), and what is wrong with newer ones."""
+    problems: list[str] = []
+    for path in checkpoints(folder):
+        try:
+            verify(path)
+        except DamagedError as damage:
+            problems.append(f"{path.name} is damaged: {damage}")
+            continue
+        return path, problems
+    return None, problems
 
 
 def load_checkpoint(path: Path, loop: Loop) -> dict[str, Any]:
-    """Put the state of `path` into `loop`; returns the run's own `progress`."""
-    try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        tensors = load_file(path / MODEL)
-        moments = load_file(path / OPTIMIZER)
-        random = load_file(path / RANDOM)
-    except (OSError, ValueError, Exception) as error:
-        raise UsageError(
-            f"checkpoint '{path}' cannot be read: {error}", hint="start a new run without --resume"
-        ) from error
-    loop.model.load_state_dict(tensors, strict=False)
-    _restore_optimizer(loop, moments, state["optimizer"])
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random:
-        torch.cuda.set_rng_state(random["cuda"])
+    """Put the state of the whole checkpoint `path` into `loop`; returns the run's own `progress`."""
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    loop.model.load_state_dict(load_file(path / MODEL), strict=False)
+    _restore_optimizer(loop, load_file(path / OPTIMIZER), state["optimizer"])
+    restore_random_state(load_file(path / RANDOM), state["random"], loop.precision.device)
     if state["scaler"]:
         loop.precision.scaler.load_state_dict(state["scaler"])
     loop.restore(state["loop"])
     progress: dict[str, Any] = state["progress"]
     return progress
+
+
+def discard_after(folder: Path, step: int) -> None:
+    """Drop what a process that died left half-written, and checkpoints of later steps than the one gone back to."""
+    for partial in folder.glob(".*.partial"):
+        if partial.is_dir() and not partial.is_symlink():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink()
+    for path in checkpoints(folder):
+        if path.name > f"step-{step:08d}":
+            shutil.rmtree(path)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """`target` as another name of `source`'s bytes, or a copy where the file system has no links."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _point_last_at(target: Path) -> None:
+    link = target.parent / ".last.partial"
+    link.unlink(missing_ok=True)
+    link.symlink_to(target.name, target_is_directory=True)
+    link.replace(target.parent / "last")
+    _sync(target.parent)
 
 
 def _optimizer_state(loop: Loop) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -109,27 +206,40 @@ def _optimizer_state(loop: Loop) -> tuple[dict[str, Tensor], dict[str, float]]:
     return tensors, numbers
 
 
-def _restore_optimizer(loop: Loop, tensors: dict[str, Tensor], numbers: dict[str, float]) -> None:
+def _restore_optimizer(loop: Loop, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
     parameters = dict(loop.model.named_parameters())
+    loop.optimizer.state.clear()
+    loop.optimizer.zero_grad(set_to_none=True)
     for place, value in [*tensors.items(), *numbers.items()]:
         name, key = place.rsplit("/", 1)
         parameter = parameters[name]
-        if isinstance(value, Tensor):
-            # The step counter of AdamW stays where the optimiser put it; moments follow their parameter.
-            value = value.to(parameter.device) if value.ndim or parameter.is_cuda else value
+        if isinstance(value, Tensor) and (value.ndim or parameter.is_cuda):
+            # AdamW keeps its step counter on the host unless it is fused on a GPU; moments follow their parameter.
+            value = value.to(parameter.device)
         loop.optimizer.state[parameter][key] = value
 
 
-def _random_state(loop: Loop) -> dict[str, Tensor]:
-    found = {"cpu": torch.get_rng_state()}
-    if loop.precision.device.type == "cuda":
-        found["cuda"] = torch.cuda.get_rng_state(loop.precision.device)
-    return found
+def _hash(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with suppress(PermissionError):  # some systems do not open folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def free_bytes(folder: Path) -> int:
+    """Room left where `folder` is."""
+    return shutil.disk_usage(folder).free
+
+
+def training_bytes(model: nn.Module, keep: int) -> int:
+    """Disk a run of `model` needs: `keep` checkpoints and one being written, the best weights and the saved model."""
+    weights = sum(t.numel() * t.element_size() for t in own_tensors(model).values())
+    trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    return (keep + 1) * (weights + 2 * trained) + (keep + 3) * weights

@@ -1,22 +1,35 @@
-"""Signals that ask a run to stop: noticed between steps, so that what is saved is whole."""
+"""Signals and deadlines that ask a run to stop: noticed between steps, so that what is saved is whole."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class Leave(Exception):
+    """Raised out of work that can be done again, where the run was asked to stop."""
+
 
 class StopRequest:
-    """While active, SIGINT and SIGTERM set `signal` instead of ending the process; a second SIGINT ends it at once."""
+    """While active, signals set `signal` instead of ending the process; a second SIGINT ends it at once.
 
-    def __init__(self) -> None:
+    `deadline` (on `time.monotonic`'s clock) is a request of its own: it counts what saving takes.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
         self.signal: int | None = None
+        self.deadline = deadline
+        self.needed = 0.0
+        """Seconds that the next step and saving take: as much is kept free before the deadline."""
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             self._before[number] = signal.signal(number, self._asked)
         return self
 
@@ -25,6 +38,17 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @property
+    def due(self) -> bool:
+        """True when asked to stop, or when no more than the time needed is left before the deadline."""
+        late = self.deadline is not None and time.monotonic() + self.needed >= self.deadline
+        return self.signal is not None or late
+
+    def leave_if_due(self) -> None:
+        """Raise `Leave` when `due`."""
+        if self.due:
+            raise Leave
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal == signal.SIGINT:

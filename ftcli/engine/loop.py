@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ftcli.contract import Batch, Example, Progress, Task
 from ftcli.engine.precision import Precision
+from ftcli.engine.seeding import restore_torch_state, torch_state
+from ftcli.errors import OutOfMemoryError
 from ftcli.recipe.schema import TrainRecipe
 
 
@@ -24,8 +26,9 @@ class StepPlan(Protocol):
 class Loop:
     """Training state and how to advance it by one optimiser step.
 
-    The state is `step`, `epoch` and `position` (steps done inside the epoch), the model's and the optimiser's
-    tensors and torch's random state; a checkpoint holds all of them.
+    The state is `step`, `epoch` and `position` (steps done inside the epoch), the steps to skip, the rows per forward
+    pass that fit into memory, the model's and the optimiser's tensors and the random state; a checkpoint holds all.
+    A consumer may load a checkpoint between two steps: the loop goes on from there.
     """
 
     def __init__(
@@ -44,33 +47,73 @@ class Loop:
         self.optimizer, self.schedule, self.precision, self.recipe = optimizer, schedule, precision, recipe
         self.total_steps = total_steps
         self.step = self.epoch = self.position = 0
+        self.skip: set[tuple[int, int]] = set()
+        """(epoch, position) of steps whose rows are passed over."""
+        self.micro_batch = recipe.batch_size
+        """Rows per forward pass: as asked for, or less once the device ran out of memory."""
+        self.norm = torch.zeros((), device=precision.device)
+        """The gradient's norm before clipping at the last step; where nothing is clipped it stays 0."""
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
 
     def __iter__(self) -> Iterator[Progress]:
+        planned, plan = -1, self.sampler.plan(self.epoch)
         while self.step < self.total_steps:
-            plan = self.sampler.plan(self.epoch)
-            while self.position < len(plan) and self.step < self.total_steps:
-                progress = self._advance(plan[self.position], len(plan))
-                yield progress
+            if planned != self.epoch:
+                planned, plan = self.epoch, self.sampler.plan(self.epoch)
+            yield self._advance(plan[self.position], len(plan))
+
+    def rows_at(self, epoch: int, position: int) -> list[int]:
+        """The rows of a step."""
+        return [int(row) for row in self.sampler.plan(epoch)[position]]
 
     def _advance(self, rows: np.ndarray, steps_in_epoch: int) -> Progress:
-        """One optimiser step over `rows`, `batch_size` of them per forward pass."""
+        """One optimiser step over `rows`, `micro_batch` of them per forward pass."""
         self.model.train()
+        at = (self.epoch, self.position)
         lr = self._set_lr()
-        size = self.recipe.batch_size
-        batches = [
-            self.task.collate([self.examples[int(row)] for row in rows[start : start + size]])
-            for start in range(0, len(rows), size)
-        ]
-        loss, tokens = self._accumulate(batches)
-        self._update()
+        skipped = at in self.skip
+        if skipped:
+            loss, tokens = torch.zeros((), device=self.precision.device), 0
+        else:
+            loss, tokens = self._forward_backward(rows)
+            self._update()
         self.step += 1
         self.position += 1
         ended = self.position == steps_in_epoch
         epoch = self.epoch + self.position / steps_in_epoch
         if ended:
             self.epoch, self.position = self.epoch + 1, 0
-        return Progress(self.step, self.total_steps, epoch, lr, loss, len(rows), tokens, ended)
+        return Progress(self.step, self.total_steps, epoch, lr, loss, len(rows), tokens, ended, at, skipped)
+
+    def _forward_backward(self, rows: np.ndarray) -> tuple[Tensor, int]:
+        """Loss and tokens of a window, its gradients left in the model; half the rows per pass where memory is out.
+
+        Sums over counts make the gradients the same whatever the rows per pass. Raises OutOfMemoryError at one row.
+        """
+        while True:
+            size = self.micro_batch
+            batches = [
+                self.task.collate([self.examples[int(row)] for row in rows[start : start + size]])
+                for start in range(0, len(rows), size)
+            ]
+            before = torch_state(self.precision.device)
+            try:
+                return self._accumulate(batches)
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise OutOfMemoryError(
+                        f"out of memory on {self.precision.device} even with one row of "
+                        f"{max(count_tokens(batch) for batch in batches):,} tokens per forward pass",
+                        hint="a smaller --max-length or model",
+                    ) from None
+            del batches
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.precision.device.type == "cuda":
+                torch.cuda.empty_cache()
+            restore_torch_state(before, self.precision.device)
+            self.micro_batch = max(1, min(size, len(rows)) // 2)
 
     def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int]:
         """Gradients of the whole window: loss sums over the window's counts, known before any forward pass."""
@@ -95,7 +138,7 @@ class Loop:
         scaler = self.precision.scaler
         if self.recipe.clip is not None:
             scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+            self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip).detach()
         scaler.step(self.optimizer)
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -106,13 +149,21 @@ class Loop:
             group["lr"] = peak * scale
         return self._peaks[0] * scale
 
-    def state(self) -> dict[str, int]:
+    def state(self) -> dict[str, Any]:
         """Where the loop is."""
-        return {"step": self.step, "epoch": self.epoch, "position": self.position}
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "position": self.position,
+            "skip": sorted(self.skip),
+            "micro_batch": self.micro_batch,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.step, self.epoch, self.position = int(state["step"]), int(state["epoch"]), int(state["position"])
+        self.skip = {(int(epoch), int(position)) for epoch, position in state["skip"]}
+        self.micro_batch = min(int(state["micro_batch"]), self.recipe.batch_size)
 
 
 def count_steps(recipe: TrainRecipe, steps_per_epoch: int) -> int:
@@ -120,6 +171,13 @@ def count_steps(recipe: TrainRecipe, steps_per_epoch: int) -> int:
     assert recipe.epochs is not None
     steps = max(1, math.ceil(recipe.epochs * steps_per_epoch - 1e-9))
     return min(steps, recipe.max_steps) if recipe.max_steps is not None else steps
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True where the device, or the host, has no memory left for a tensor."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def count_tokens(batch: Batch) -> int:

@@ -1,12 +1,15 @@
-"""All randomness from one seed."""
+"""All randomness from one seed, and its whole state for checkpoints."""
 
 from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
@@ -17,3 +20,44 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+
+
+def torch_state(device: torch.device) -> dict[str, Tensor]:
+    """State of torch's generators."""
+    found = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        found["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        found["mps"] = torch.mps.get_rng_state()
+    return found
+
+
+def restore_torch_state(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    """Put back what `torch_state` gave."""
+    torch.set_rng_state(tensors["cpu"])
+    if device.type == "cuda" and "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda"], device)
+    if device.type == "mps" and "mps" in tensors:
+        torch.mps.set_rng_state(tensors["mps"])
+
+
+def random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State of every generator: tensors, and what is plain JSON."""
+    tensors = torch_state(device)
+    version, words, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    tensors["numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    tensors["python"] = torch.tensor(words, dtype=torch.int64)
+    return tensors, {
+        "python": [version, gauss],
+        "numpy": [kind, int(position), int(has_gauss), float(cached)],
+    }
+
+
+def restore_random_state(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], device: torch.device) -> None:
+    """Put back what `random_state` gave."""
+    restore_torch_state(tensors, device)
+    version, gauss = numbers["python"]
+    random.setstate((version, tuple(tensors["python"].tolist()), gauss))
+    kind, position, has_gauss, cached = numbers["numpy"]
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))

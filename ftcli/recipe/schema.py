@@ -101,6 +101,10 @@ class TrainRecipe:
     """Arithmetic of the forward pass; auto takes bf16 or fp16 on GPUs that have it, fp32 elsewhere."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps or auto."""
+    max_rollbacks: int = _key(3, at_least=0)
+    """How often to go back to the last checkpoint and pass over the rows that made the loss or gradient not finite."""
+    spike: float | None = _key(None, above=1)
+    """Treat a gradient this many times its running mean as not finite; null never does."""
     deterministic: bool = False
     """Only kernels that give the same bits every time, even where slower (CPU runs always repeat)."""
 
@@ -161,10 +165,10 @@ class EvalRecipe:
 class CheckpointRecipe:
     """When training state is saved, and how much of it stays."""
 
-    every: int | None = _key(None, at_least=1)
-    """Optimiser steps between checkpoints; null for one after each validation."""
-    keep: int = _key(1, at_least=1)
-    """Newest checkpoints that stay on disk."""
+    every: int | str | None = _key(None, at_least=1)
+    """Optimiser steps between checkpoints, or a time such as 10m; null for one after each validation and every 10m."""
+    keep: int = _key(2, at_least=1)
+    """Newest checkpoints that stay on disk: with two, one that is damaged costs little."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ftcli.contract import Progress
-from ftcli.engine.checkpoint import own_tensors
+from ftcli.engine.checkpoint import BEST, link_or_copy, own_tensors
 from ftcli.errors import DivergedError
 from ftcli.metrics.gates import lower_is_better
 
@@ -28,34 +27,52 @@ class Best:
         self.step = 0
         self.epoch = 0.0
         self.stale = 0
+        self.validated = 0
+        """Step of the last validation."""
 
     @property
     def exhausted(self) -> bool:
         """True when early stopping asks to end."""
         return self.patience is not None and self.stale >= self.patience
 
-    def offer(self, metrics: Mapping[str, float], progress: Progress, model: nn.Module) -> bool:
+    @property
+    def file(self) -> Path | None:
+        """The best weights so far. A file is never changed once it is there, so that a checkpoint can share it."""
+        return self.folder / f"step-{self.step:08d}.safetensors" if self.value is not None else None
+
+    def offer(self, metrics: Mapping[str, float], step: int, epoch: float, model: nn.Module) -> bool:
         """Keep `model` if its metric beats the best so far (ties keep the earlier one)."""
         value = metrics[self.metric]
-        if math.isnan(value) and self.metric == "loss":
+        if not math.isfinite(value) and self.metric == "loss":
             raise DivergedError("the validation loss is not a number", hint="a smaller --lr")
+        self.validated = step
         if self.value is not None and not self._better(value):
             self.stale += 1
             return False
-        self.value, self.step, self.epoch, self.stale = value, progress.step, progress.epoch, 0
+        self.value, self.step, self.epoch, self.stale = value, step, epoch, 0
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / ".model.partial"
         save_file(own_tensors(model), beside)
-        beside.replace(self.folder / "model.safetensors")
+        beside.replace(self._kept())
         return True
 
     def _better(self, value: float) -> bool:
         assert self.value is not None
         return value < self.value if lower_is_better(self.metric) else value > self.value
 
+    def _kept(self) -> Path:
+        assert self.file is not None, "something was validated"
+        return self.file
+
     def load_into(self, model: nn.Module) -> None:
         """Put the best weights back into `model`."""
-        model.load_state_dict(load_file(self.folder / "model.safetensors"), strict=False)
+        model.load_state_dict(load_file(self._kept()), strict=False)
+
+    def prune(self) -> None:
+        """Drop weights that were the best once."""
+        for file in self.folder.glob("*"):
+            if file != self.file:
+                file.unlink()
 
     def discard(self) -> None:
         """Drop the kept weights once the model itself is written."""
@@ -63,7 +80,16 @@ class Best:
 
     def state(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
-        return {"value": self.value, "step": self.step, "epoch": self.epoch, "stale": self.stale}
+        return {name: getattr(self, name) for name in _STATE}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.value, self.step, self.epoch, self.stale = (state[k] for k in ("value", "step", "epoch", "stale"))
+    def restore(self, state: Mapping[str, Any], checkpoint: Path) -> None:
+        """Go on from `state`, with the best weights that the checkpoint holds."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+        if self.value is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            link_or_copy(checkpoint / BEST, self._kept())
+        self.prune()
+
+
+_STATE = ("value", "step", "epoch", "stale", "validated")

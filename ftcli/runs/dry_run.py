@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ftcli.engine.checkpoint import training_bytes
 from ftcli.engine.evaluate import encode_rows, lengths
 from ftcli.engine.loop import count_steps, to_device
 from ftcli.runs.parts import Parts
@@ -48,7 +49,7 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
         "device": parts.precision.device.type,
         "precision": parts.precision.name,
         "estimated_memory_bytes": peak + ADAM_COPIES * parameters,
-        "estimated_disk_bytes": (recipe.checkpoint.keep * 3 + 2) * parameters,
+        "estimated_disk_bytes": training_bytes(parts.model, recipe.checkpoint.keep),
         "estimated_seconds": round(per_step * total, 1),
     }
     for name, value in facts.items():

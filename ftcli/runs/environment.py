@@ -17,6 +17,7 @@ import torch
 
 from ftcli.engine.checkpoint import own_tensors
 from ftcli.engine.precision import Precision
+from ftcli.recipe.schema import Recipe
 
 PACKAGES = (
     "ftcli",
@@ -54,12 +55,13 @@ def model_fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def describe(precision: Precision, *, seed: int, fingerprints: Mapping[str, Any], **extra: Any) -> dict[str, Any]:
+def describe(precision: Precision, *, recipe: Recipe, fingerprints: Mapping[str, Any]) -> dict[str, Any]:
     """The content of environment.json."""
     device = precision.device
     return {
         "command_line": [_SECRET.sub("***", a) for a in sys.argv],
-        "seed": seed,
+        "seed": recipe.seed,
+        "trust_remote_code": recipe.model.trust_remote_code,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
@@ -73,7 +75,6 @@ def describe(precision: Precision, *, seed: int, fingerprints: Mapping[str, Any]
         },
         "precision": precision.name,
         "fingerprints": dict(fingerprints),
-        **extra,
     }
 
 

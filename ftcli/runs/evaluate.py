@@ -69,7 +69,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
         seconds = time.perf_counter() - began
         report = build_report("evaluate", parts, split, evaluation, seconds, gates=check(gates, evaluation.metrics))
         if folder is not None:
-            facts = describe(trained.precision, seed=recipe.seed, fingerprints={"data": dict(data.fingerprints)})
+            facts = describe(trained.precision, recipe=recipe, fingerprints={"data": dict(data.fingerprints)})
             folder.write_json("environment.json", facts)
             if data.skipped:
                 folder.write("skipped.txt", "".join(f"{p}\n" for p in data.skipped))

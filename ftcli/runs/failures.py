@@ -8,9 +8,12 @@ from pathlib import Path
 
 import torch
 
-from ftcli.errors import OutOfMemoryError, system_error
+from ftcli.engine.checkpoint import free_bytes, training_bytes
+from ftcli.engine.interrupt import Leave
+from ftcli.errors import OutOfMemoryError, Stopped, UsageError, system_error
 from ftcli.recipe.schema import TrainRecipe
 from ftcli.runs.folder import cannot_write
+from ftcli.runs.parts import Parts
 
 
 @contextmanager
@@ -29,3 +32,27 @@ def translated(recipe: TrainRecipe, place: Path) -> Iterator[None]:
         if failure is None:
             raise
         raise cannot_write(place, failure) from error
+
+
+@contextmanager
+def stoppable(place: Path) -> Iterator[None]:
+    """Turns a request to stop, met outside training itself, into the end of the run; what was saved stays."""
+    try:
+        yield
+    except Leave:
+        raise Stopped(
+            "stopped on request; what was trained is saved",
+            hint=f"go on with the same command and --resume --out {place}",
+        ) from None
+
+
+def check_room(parts: Parts, place: Path) -> None:
+    """UsageError where the disk cannot take the checkpoints and the model of the run."""
+    keep = parts.recipe.checkpoint.keep
+    needed, free = training_bytes(parts.model, keep), free_bytes(place)
+    if needed > free:
+        raise UsageError(
+            f"'{place}' has {free / 2**20:,.0f} MiB left; "
+            f"{keep} checkpoints and the model take {needed / 2**20:,.0f} MiB",
+            hint="free some space, choose another --out, or --set checkpoint.keep=1",
+        )

@@ -6,14 +6,18 @@ import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ftcli.errors import FULL, UsageError
 
 MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "checkpoints", "model")
+
+
+LOCK = ".lock"
 
 
 class RunFolder:
@@ -44,6 +48,37 @@ class RunFolder:
             self._handler.close()
             self._handler = None
 
+    @contextmanager
+    def locked(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Nobody else may write here meanwhile: UsageError naming the process that does.
+
+        The system drops the lock of a process that died; the name it left is reported to `note`.
+        """
+        path = self.path / LOCK
+        handle, taken = _open_lock(path)
+        try:
+            holder = _holder(os.pread(handle, 4096, 0))
+            if not taken:
+                raise UsageError(
+                    f"'{self.path}' is in use by {holder or 'another process'}",
+                    hint="wait for it, stop it, or choose another --out",
+                )
+            if holder:
+                note(f"{holder} left this run without finishing; going on with it")
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+    def event(self, step: int, name: str, **facts: Any) -> None:
+        """Write down something out of the ordinary, in events.jsonl."""
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({"step": step, "event": name, **facts}, ensure_ascii=False) + "\n")
+
     def write(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
         beside = self.path / f".{name}.partial"
@@ -57,8 +92,9 @@ class RunFolder:
     def discard_if_empty(self) -> None:
         """Remove a folder this process made and put nothing but a log into, and the folders made for it."""
         self.close_log()
-        if self._created and self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"log.txt"}:
-            (self.path / "log.txt").unlink(missing_ok=True)
+        if self._created and self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"log.txt", LOCK}:
+            for name in ("log.txt", LOCK):
+                (self.path / name).unlink(missing_ok=True)
             with suppress(OSError):  # another run may have moved in
                 for folder in self._created:
                     folder.rmdir()
@@ -92,6 +128,39 @@ def open_folder(out: str | None, command: str, model: str, data: str, *, resume:
     except OSError as error:
         raise cannot_write(path, error) from None
     return RunFolder(path, created=created)
+
+
+def _open_lock(path: Path) -> tuple[int, bool]:
+    """The open lock file, and whether it is ours now."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        taken = _try_lock(handle)
+        with suppress(FileNotFoundError):
+            if not taken or os.path.samestat(os.fstat(handle), path.stat()):
+                return handle, taken
+        os.close(handle)  # its owner took it away in between
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: nobody is kept out
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def _holder(content: bytes) -> str | None:
+    try:
+        found = json.loads(content)
+        return f"process {int(found['pid'])} on {found['host']}"
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def cannot_write(path: Path, error: OSError, *, flag: str = "--out") -> UsageError:

@@ -57,12 +57,15 @@ class Journal:
         self._last_loss: float | None = None
 
     def step(self, progress: Progress) -> dict[str, Any] | None:
-        """Take in a step; the record where one is due."""
-        self._loss += progress.loss
-        self._steps += 1
-        self._rows += progress.rows
-        self._tokens += progress.tokens
+        """Take in a step; the record where one is due, for `write` once the step is known to be sound."""
+        if not progress.skipped:
+            self._loss += progress.loss
+            self._steps += 1
+            self._rows += progress.rows
+            self._tokens += progress.tokens
         if progress.step % self.every and progress.step != progress.total_steps and not progress.epoch_ended:
+            return None
+        if not self._steps:
             return None
         loss = float(self._loss) / self._steps
         seconds = max(time.perf_counter() - self._began, 1e-9)
@@ -78,22 +81,24 @@ class Journal:
         self._last_loss = loss
         self._loss.zero_()
         self._steps = self._rows = self._tokens = 0
-        if -float("inf") < loss < float("inf"):
-            self.tracker.log(record)
         self._began = time.perf_counter()
         return record
 
-    def validation(self, progress: Progress, evaluation: Evaluation) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Write a record of `step`."""
+        self.tracker.log(record)
+
+    def validation(self, step: int, epoch: float, evaluation: Evaluation) -> None:
         """Write a validation; the time it took does not count against the training rate."""
-        self._write(progress.step, round(progress.epoch, 6), "validation", evaluation)
+        self._write(step, round(epoch, 6), "validation", evaluation)
         self._began = time.perf_counter()
 
     def final(self, split: str, evaluation: Evaluation, *, step: int, epoch: float) -> None:
         """Write the closing score, with the step and epoch of the state that was scored."""
-        self._write(step, round(epoch, 6), split, evaluation)
+        self._write(step, round(epoch, 6), split, evaluation, final=True)
 
-    def _write(self, step: int, epoch: float, split: str, evaluation: Evaluation) -> None:
-        self.tracker.log({"step": step, "epoch": epoch, "split": split, **evaluation.metrics})
+    def _write(self, step: int, epoch: float, split: str, evaluation: Evaluation, **more: Any) -> None:
+        self.tracker.log({"step": step, "epoch": epoch, "split": split, **more, **evaluation.metrics})
 
     def shown(self, best: Best) -> dict[str, str]:
         """What stands beside the progress bar."""

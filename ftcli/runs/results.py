@@ -8,6 +8,7 @@ from typing import Any
 
 from ftcli.contract import Evaluation, Example
 from ftcli.engine.evaluate import run_model
+from ftcli.engine.interrupt import StopRequest
 from ftcli.reports import REPORTS
 from ftcli.reports.json_report import build as build_json
 from ftcli.runs.best import Best
@@ -18,13 +19,29 @@ from ftcli.trackers.console import Console
 
 
 def score(
-    parts: Parts, split: str, examples: list[Example], console: Console, *, bootstrap: int, keep: bool = True
+    parts: Parts,
+    split: str,
+    examples: list[Example],
+    console: Console,
+    *,
+    bootstrap: int,
+    keep: bool = True,
+    stop: StopRequest | None = None,
 ) -> Evaluation:
-    """The task's metrics, and the loss, of the model on a split; with `keep` a line on it stays on the screen."""
+    """The task's metrics, and the loss, of the model on a split; with `keep` a line on it stays on the screen.
+
+    Raises Leave where `stop` asks to end.
+    """
     recipe = parts.recipe
     with console.progress(f"score {split}", len(examples), "rows", keep=keep) as bar:
+
+        def scored(rows: int) -> None:
+            bar.advance(rows)
+            if stop is not None:
+                stop.leave_if_due()
+
         predictions, loss = run_model(
-            parts.task, parts.model, examples, parts.precision, recipe.eval.batch_size, on_rows=bar.advance
+            parts.task, parts.model, examples, parts.precision, recipe.eval.batch_size, on_rows=scored
         )
     evaluation = parts.task.score(parts.data.splits[split], predictions, bootstrap=bootstrap, seed=recipe.seed)
     if loss is not None:

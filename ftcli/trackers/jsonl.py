@@ -27,9 +27,9 @@ class Jsonl:
         self._file.flush()
 
     def truncate_after(self, step: int) -> None:
-        """Drop the records of later steps: a resumed run writes them again."""
+        """Drop the records of later steps, and the closing score: a resumed run writes them again."""
         self._file.close()
-        self._keep(lambda record: (record.get("step") or 0) <= step)
+        self._keep(lambda record: (record.get("step") or 0) <= step and not record.get("final"))
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:

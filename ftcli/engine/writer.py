@@ -1,0 +1,53 @@
+"""Checkpoints written while training goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from ftcli.engine.checkpoint import Snapshot, write_snapshot
+
+
+class Writer:
+    """One thread that writes snapshots into `folder`; a new one waits for the one before.
+
+    A failure is kept for whoever asks: the checkpoint before stays whole and the run decides what it means.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        self.seconds = 0.0
+        """How long the last write took."""
+        self.written: int | None = None
+        """Step of the newest checkpoint that is whole."""
+        self._failure: Exception | None = None
+        self._thread: threading.Thread | None = None
+
+    def submit(self, snapshot: Snapshot) -> None:
+        """Start to write `snapshot`."""
+        self.wait()
+        self._thread = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def failure(self) -> Exception | None:
+        """Why the last write failed, told once; None where it did not, or is still under way."""
+        if self._thread is not None and self._thread.is_alive():
+            return None
+        failure, self._failure = self._failure, None
+        return failure
+
+    def _write(self, snapshot: Snapshot) -> None:
+        began = time.monotonic()
+        try:
+            write_snapshot(self.folder, snapshot, self.keep)
+            self.written = snapshot.step
+        except Exception as error:
+            self._failure = error
+        self.seconds = time.monotonic() - began

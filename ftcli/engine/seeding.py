@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,16 @@ def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+
+
+@contextmanager
+def randomness_kept(device: torch.device) -> Iterator[None]:
+    """Whatever draws random numbers inside (libraries do, some only the first time), training goes on as without it."""
+    before = random_state(device)
+    try:
+        yield
+    finally:
+        restore_random_state(*before, device)
 
 
 def torch_state(device: torch.device) -> dict[str, Tensor]:

@@ -217,7 +217,7 @@ def _check_bounds(key: Key, value: Any, name: str) -> None:
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
         raise UsageError(f"{name} is {value}; expected a finite number")
     for bound, (holds, words) in tests.items():
-        if bound in key.bounds and not holds(value, key.bounds[bound]):
+        if isinstance(value, int | float) and bound in key.bounds and not holds(value, key.bounds[bound]):
             raise UsageError(f"{name} is {value}; expected {words} {key.bounds[bound]}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,8 +10,8 @@ from pathlib import Path
 import torch
 
 from ftcli.engine.checkpoint import free_bytes, training_bytes
-from ftcli.engine.interrupt import Leave
-from ftcli.errors import OutOfMemoryError, Stopped, UsageError, system_error
+from ftcli.engine.interrupt import Leave, StopRequest
+from ftcli.errors import Interrupted, OutOfMemoryError, Stopped, UsageError, system_error
 from ftcli.recipe.schema import TrainRecipe
 from ftcli.runs.folder import cannot_write
 from ftcli.runs.parts import Parts
@@ -35,15 +36,20 @@ def translated(recipe: TrainRecipe, place: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stoppable(place: Path) -> Iterator[None]:
+def stoppable(stop: StopRequest, place: Path) -> Iterator[None]:
     """Turns a request to stop, met outside training itself, into the end of the run; what was saved stays."""
     try:
         yield
     except Leave:
-        raise Stopped(
+        raise stop_error(stop)(
             "stopped on request; what was trained is saved",
             hint=f"go on with the same command and --resume --out {place}",
         ) from None
+
+
+def stop_error(stop: StopRequest) -> type[Stopped] | type[Interrupted]:
+    """The error for how a run was asked to stop."""
+    return Interrupted if stop.signal == signal.SIGINT else Stopped
 
 
 def check_room(parts: Parts, place: Path) -> None:

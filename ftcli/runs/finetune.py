@@ -51,7 +51,7 @@ def run(recipe: Recipe, console: Console, *, resume: bool = False, deadline: flo
             return Result(folder, None)
         folder.open_log()
         try:
-            with StopRequest(deadline) as stop, translated(recipe.train, folder.path), stoppable(folder.path):
+            with StopRequest(deadline) as stop, translated(recipe.train, folder.path), stoppable(stop, folder.path):
                 seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
                 report = train(assemble(recipe, console), folder, console, resume=resume, stop=stop)
         except (FtcliError, KeyboardInterrupt):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +13,10 @@ from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.engine.loop import Loop
 from ftcli.engine.watch import Watch
 from ftcli.engine.writer import Writer
-from ftcli.errors import DivergedError, Interrupted, Stopped, UsageError, system_error
+from ftcli.errors import DivergedError, UsageError, system_error
 from ftcli.recipe.duration import parse_duration
 from ftcli.runs.best import Best
+from ftcli.runs.failures import stop_error
 from ftcli.runs.folder import RunFolder, cannot_write
 from ftcli.runs.journal import Journal, Trackers
 from ftcli.runs.parts import Parts
@@ -230,9 +230,8 @@ class Fit:
             raise cannot_write(self.folder.checkpoints, cause) from failure
 
     def _stopped(self) -> None:
-        kind = Interrupted if self.stop.signal == signal.SIGINT else Stopped
         why = "" if self.stop.signal is not None else " before the budget runs out"
-        raise kind(
+        raise stop_error(self.stop)(
             f"stopped at step {self.loop.step:,}{why}; checkpoint saved",
             hint=f"go on with the same command and --resume --out {self.folder.path}",
         )

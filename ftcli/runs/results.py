@@ -9,6 +9,7 @@ from typing import Any
 from ftcli.contract import Evaluation, Example
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
+from ftcli.engine.seeding import randomness_kept
 from ftcli.reports import REPORTS
 from ftcli.reports.json_report import build as build_json
 from ftcli.runs.best import Best
@@ -33,7 +34,10 @@ def score(
     Raises Leave where `stop` asks to end.
     """
     recipe = parts.recipe
-    with console.progress(f"score {split}", len(examples), "rows", keep=keep) as bar:
+    with (
+        randomness_kept(parts.precision.device),
+        console.progress(f"score {split}", len(examples), "rows", keep=keep) as bar,
+    ):
 
         def scored(rows: int) -> None:
             bar.advance(rows)
@@ -43,7 +47,7 @@ def score(
         predictions, loss = run_model(
             parts.task, parts.model, examples, parts.precision, recipe.eval.batch_size, on_rows=scored
         )
-    evaluation = parts.task.score(parts.data.splits[split], predictions, bootstrap=bootstrap, seed=recipe.seed)
+        evaluation = parts.task.score(parts.data.splits[split], predictions, bootstrap=bootstrap, seed=recipe.seed)
     if loss is not None:
         evaluation.metrics = {"loss": loss, **evaluation.metrics}
     return evaluation

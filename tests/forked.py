@@ -1,0 +1,67 @@
+"""`ftcli` in a forked process: one that can be killed, without the seconds its imports take."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.tiny import run_cli
+
+
+@dataclass
+class Child:
+    """A running command; its output goes to `log`."""
+
+    pid: int
+    log: Path
+    _code: int | None = None
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        """The exit code (negative: killed by that signal), or None while it runs."""
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self._code = os.waitstatus_to_exitcode(status) if pid else None
+        return self._code
+
+    def wait(self, seconds: float = 120) -> int:
+        """The exit code; a failure after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"still running after {seconds} s:\n{self.said()}")
+            time.sleep(0.002)
+        return code
+
+    def said(self) -> str:
+        """stdout and stderr so far (once it ended by itself)."""
+        return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+
+def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None) -> Child:
+    """Start `ftcli ARGUMENTS`; `before` runs in the child first, to break something there."""
+    log = cwd / f"child-{time.monotonic_ns()}.log"
+    pid = os.fork()
+    if pid:
+        return Child(pid, log)
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        if before is not None:
+            before()
+        done = run_cli(*arguments, cwd=cwd)
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        code = done.code
+    except BaseException:
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+    finally:
+        os._exit(code)

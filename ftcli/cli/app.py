@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ftcli import __version__
-from ftcli.cli import evaluate, finetune, predict, recipe
+from ftcli.cli import evaluate, finetune, predict, recipe, verify_resume
 from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
 from ftcli.text import visible
 
@@ -75,6 +75,7 @@ def root(
 app.command("finetune")(finetune.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("verify-resume")(verify_resume.command)
 app.add_typer(recipe.app, name="recipe")
 
 

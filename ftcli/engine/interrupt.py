@@ -18,12 +18,15 @@ class Leave(Exception):
 class StopRequest:
     """While active, signals set `signal` instead of ending the process; a second SIGINT ends it at once.
 
-    `deadline` (on `time.monotonic`'s clock) is a request of its own: it counts what saving takes.
+    `deadline` (on `time.monotonic`'s clock) is a request of its own: it counts what saving takes. So is `at`, a step.
     """
 
-    def __init__(self, deadline: float | None = None) -> None:
+    def __init__(self, deadline: float | None = None, at: int | None = None) -> None:
         self.signal: int | None = None
         self.deadline = deadline
+        self.at = at
+        self.step = 0
+        """The step that the run is at."""
         self.needed = 0.0
         """Seconds that the next step and saving take: as much is kept free before the deadline."""
         self._before: dict[int, Any] = {}
@@ -43,7 +46,7 @@ class StopRequest:
     def due(self) -> bool:
         """True when asked to stop, or when no more than the time needed is left before the deadline."""
         late = self.deadline is not None and time.monotonic() + self.needed >= self.deadline
-        return self.signal is not None or late
+        return self.signal is not None or late or (self.at is not None and self.step >= self.at)
 
     def leave_if_due(self) -> None:
         """Raise `Leave` when `due`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -49,6 +50,8 @@ class Loop:
         self.step = self.epoch = self.position = 0
         self.skip: set[tuple[int, int]] = set()
         """(epoch, position) of steps whose rows are passed over."""
+        self.rows_seen = 0
+        """A checksum over the rows of all steps so far, in order."""
         self.micro_batch = recipe.batch_size
         """Rows per forward pass: as asked for, or less once the device ran out of memory."""
         self.norm = torch.zeros((), device=precision.device)
@@ -77,6 +80,7 @@ class Loop:
         else:
             loss, tokens = self._forward_backward(rows)
             self._update()
+        self.rows_seen = zlib.crc32(np.asarray(rows, dtype=np.int64).tobytes(), self.rows_seen)
         self.step += 1
         self.position += 1
         ended = self.position == steps_in_epoch
@@ -157,12 +161,14 @@ class Loop:
             "position": self.position,
             "skip": sorted(self.skip),
             "micro_batch": self.micro_batch,
+            "rows_seen": self.rows_seen,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         self.step, self.epoch, self.position = int(state["step"]), int(state["epoch"]), int(state["position"])
         self.skip = {(int(epoch), int(position)) for epoch, position in state["skip"]}
+        self.rows_seen = int(state["rows_seen"])
         self.micro_batch = min(int(state["micro_batch"]), self.recipe.batch_size)
 
 

@@ -37,10 +37,17 @@ class Result:
     report: dict[str, Any] | None
 
 
-def run(recipe: Recipe, console: Console, *, resume: bool = False, deadline: float | None = None) -> Result:
+def run(
+    recipe: Recipe,
+    console: Console,
+    *,
+    resume: bool = False,
+    deadline: float | None = None,
+    stop_at: int | None = None,
+) -> Result:
     """Train by `recipe` and write the run folder. Raises an FtcliError for everything a user can mend.
 
-    `deadline` (on `time.monotonic`'s clock) ends the run early, resumably: Stopped.
+    `deadline` (on `time.monotonic`'s clock) and `stop_at` (a step) end the run early, resumably: Stopped.
     """
     quiet_libraries()
     model_name, data_name = require(recipe)
@@ -51,7 +58,11 @@ def run(recipe: Recipe, console: Console, *, resume: bool = False, deadline: flo
             return Result(folder, None)
         folder.open_log()
         try:
-            with StopRequest(deadline) as stop, translated(recipe.train, folder.path), stoppable(stop, folder.path):
+            with (
+                StopRequest(deadline, stop_at) as stop,
+                translated(recipe.train, folder.path),
+                stoppable(stop, folder.path),
+            ):
                 seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
                 report = train(assemble(recipe, console), folder, console, resume=resume, stop=stop)
         except (FtcliError, KeyboardInterrupt):

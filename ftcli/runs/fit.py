@@ -111,6 +111,7 @@ class Fit:
             self._validate(progress.step, progress.epoch)
         if save:
             self.save()
+        self.stop.step = progress.step
         self.stop.needed = self._longest_step + SAVE_MARGIN * self.writer.seconds
         self.stop.leave_if_due()
 
@@ -230,7 +231,7 @@ class Fit:
             raise cannot_write(self.folder.checkpoints, cause) from failure
 
     def _stopped(self) -> None:
-        why = "" if self.stop.signal is not None else " before the budget runs out"
+        why = " before the budget runs out" if self.stop.signal is None and self.stop.at is None else ""
         raise stop_error(self.stop)(
             f"stopped at step {self.loop.step:,}{why}; checkpoint saved",
             hint=f"go on with the same command and --resume --out {self.folder.path}",

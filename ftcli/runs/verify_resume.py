@@ -1,4 +1,4 @@
-"""`ftcli verify-resume`: proof, for a recipe in miniature, that a run killed and resumed equals one that never stopped."""
+"""`ftcli verify-resume`: proof, for a recipe in miniature, that a run stopped and resumed is the same run."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ TIMINGS = ("rows_per_s", "tokens_per_s")
 
 
 def run(recipe: Recipe, console: Console, *, steps: int) -> dict[str, Any]:
-    """Train 2 x `steps`; train `steps`, end, go on in a new process; compare. ``{"passed": ..., "differences": ...}``."""
+    """Train 2 x `steps`; train `steps`, end, go on in a new process; what differs, by kind, and whether nothing does."""
     if steps < 1:
         raise UsageError(f"--steps is {steps}; expected at least 1")
     with tempfile.TemporaryDirectory(prefix="ftcli-verify-") as folder:
@@ -42,10 +43,8 @@ def run(recipe: Recipe, console: Console, *, steps: int) -> dict[str, Any]:
         console.info(f"training {2 * steps} steps")
         finetune.run(replace(small, out=str(whole)), quiet)
         console.info(f"training {steps} steps, then going on in a new process")
-        try:
+        with suppress(Stopped):
             finetune.run(replace(small, out=str(parts)), quiet, stop_at=steps)
-        except Stopped:
-            pass
         _resume(small, parts)
         differences = compare(whole, parts)
     return {

@@ -24,25 +24,28 @@ def open_parquet(path: Path, name: str) -> Reader:
 
     with _explained(name, "parquet"):
         schema = pq.ParquetFile(_source(path, name)).schema_arrow
+        fields = list(schema.names)
 
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:
         with _explained(name, "parquet"), pq.ParquetFile(_source(path, name)) as file:
             yield from file.iter_batches(_ROWS, columns=None if columns is None else list(columns))
 
-    return arrow_reader(name, schema.names, _class_names(schema), batches)
+    return arrow_reader(name, fields, _class_names(schema), batches)
 
 
 def open_arrow(path: Path, name: str) -> Reader:
     """An Arrow file, of the file or of the stream kind."""
     with _explained(name, "Arrow"):
         schema = _open_ipc(path, name)[0]
+        fields = list(schema.names)
 
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:
         with _explained(name, "Arrow"):
             for batch in _open_ipc(path, name)[1]:
+                batch.validate(full=True)  # reading one that lies about its sizes would crash
                 yield batch if columns is None else batch.select(list(columns))
 
-    return arrow_reader(name, schema.names, _class_names(schema), batches)
+    return arrow_reader(name, fields, _class_names(schema), batches)
 
 
 def arrow_reader(
@@ -106,7 +109,7 @@ def _explained(name: str, kind: str) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise DataError(f"{name}: not a readable {kind} file ({reason})") from None
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ftcli.data.checks import text_fault
 from ftcli.data.text_files import json_kind
 from ftcli.errors import DataError
 
@@ -137,7 +138,7 @@ def _fault(value: Any) -> str | None:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "label is missing"
     if isinstance(value, str):
-        return None if value.strip() else "label is empty"
+        return text_fault(value, "label") if value.strip() else "label is empty"
     if isinstance(value, bool | int):
         return None
     if isinstance(value, float):

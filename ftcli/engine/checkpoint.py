@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ftcli.engine.loop import Loop
 from ftcli.engine.seeding import random_state, restore_random_state
+from ftcli.errors import UsageError
 
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 STATE, MANIFEST, BEST = "state.json", "manifest.json", "best.safetensors"
@@ -129,30 +130,45 @@ def verify(path: Path) -> None:
                 raise DamagedError(f"{name} does not match its checksum")
     except FileNotFoundError as error:
         raise DamagedError(f"{Path(str(error.filename)).name} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST} cannot be read ({error})") from None
     missing = {MODEL, OPTIMIZER, RANDOM, STATE} - set(files)
     if missing:
         raise DamagedError(f"{', '.join(sorted(missing))} is not in its manifest")
 
 
-def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is whole (None where there is none), and what is wrong with newer ones."""
+def load_newest(folder: Path, restore: Callable[[Path], None]) -> tuple[Path | None, list[str]]:
+    """`restore` the newest checkpoint that is whole and fits; None where there is none, and what is wrong with others.
+
+    Raises UsageError where the only whole ones hold what does not fit: `restore` may have left its mark then.
+    """
     problems: list[str] = []
+    misfit = None
     for path in checkpoints(folder):
         try:
             verify(path)
+            restore(path)
         except DamagedError as damage:
             problems.append(f"{path.name} is damaged: {damage}")
             continue
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+            misfit = f"{path.name} does not fit this run: {type(error).__name__} {str(error)[:200]}"
+            problems.append(misfit)
+            continue
         return path, problems
+    if misfit is not None:
+        raise UsageError(f"{folder}: {misfit}", hint="start anew with another --out")
     return None, problems
 
 
 def load_checkpoint(path: Path, loop: Loop) -> dict[str, Any]:
     """Put the state of the whole checkpoint `path` into `loop`; returns the run's own `progress`."""
     state = json.loads((path / STATE).read_text(encoding="utf-8"))
-    loop.model.load_state_dict(load_file(path / MODEL), strict=False)
+    tensors = load_file(path / MODEL)
+    expected = own_tensors(loop.model)
+    if tensors.keys() != expected.keys():
+        raise ValueError(f"weights {sorted(tensors.keys() ^ expected.keys())[:3]} are in one of the two only")
+    loop.model.load_state_dict(tensors, strict=False)
     _restore_optimizer(loop, load_file(path / OPTIMIZER), state["optimizer"])
     restore_random_state(load_file(path / RANDOM), state["random"], loop.precision.device)
     if state["scaler"]:

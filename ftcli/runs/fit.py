@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 from ftcli.contract import Example, Progress
-from ftcli.engine.checkpoint import discard_after, free_bytes, load_checkpoint, newest_whole, take_snapshot
+from ftcli.engine.checkpoint import discard_after, free_bytes, load_checkpoint, load_newest, take_snapshot
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.engine.loop import Loop
 from ftcli.engine.watch import Watch
@@ -58,7 +58,7 @@ class Fit:
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; from step 0 where there is none."""
-        checkpoint, problems = newest_whole(self.folder.checkpoints)
+        checkpoint, problems = load_newest(self.folder.checkpoints, self._load)
         for problem in problems:
             self.console.warn(problem)
         if checkpoint is None:
@@ -66,7 +66,7 @@ class Fit:
             self.trackers.truncate_after(-1)
             discard_after(self.folder.checkpoints, -1)
             return
-        self._load(checkpoint)
+        self._settle()
         self.console.info(f"resumed from {checkpoint.name}")
 
     def run(self) -> None:
@@ -131,12 +131,15 @@ class Fit:
         self.writer.submit(take_snapshot(self.loop, state, self.best.file))
         self._saved = time.monotonic()
 
-    def _load(self, checkpoint: Any) -> None:
+    def _load(self, checkpoint: Path) -> None:
         state = load_checkpoint(checkpoint, self.loop)
         self.best.restore(state["best"], checkpoint)
         self.journal.restore(state["journal"])
         self.watch.restore(state["watch"])
         self.rollbacks = max(self.rollbacks, int(state["rollbacks"]))
+
+    def _settle(self) -> None:
+        """Forget what came after the checkpoint that was loaded."""
         self.trackers.truncate_after(self.loop.step)
         discard_after(self.folder.checkpoints, self.loop.step)
         self.writer.written = self.loop.step
@@ -162,16 +165,14 @@ class Fit:
         loss = float(bad.loss)
         what = "the gradient is not finite or far too large" if math.isfinite(loss) else f"the loss is {loss:g}"
         self.writer.wait()
-        checkpoint, _ = newest_whole(self.folder.checkpoints)
-        if self.rollbacks >= limit or checkpoint is None:
+        skip, count = {*self.loop.skip, bad.at}, self.rollbacks + 1
+        if count > limit or load_newest(self.folder.checkpoints, self._load)[0] is None:
             raise DivergedError(
-                f"training diverged: {what} at step {bad.step:,}, after {self.rollbacks} rollbacks; "
+                f"training diverged: {what} at step {bad.step:,}, after {count - 1} rollbacks; "
                 f"its rows: {several(places, 5)}",
                 hint="a smaller --lr, a longer warm-up (--set schedule.warmup=0.1) or --precision fp32",
             )
-        skip = {*self.loop.skip, bad.at}
-        count = self.rollbacks + 1
-        self._load(checkpoint)
+        self._settle()
         self.loop.skip |= skip
         self.rollbacks = count
         self.folder.event(bad.step, "rollback", reason=what, to=self.loop.step, rows=places)

@@ -24,7 +24,7 @@ TIMINGS = ("rows_per_s", "tokens_per_s")
 
 
 def run(recipe: Recipe, console: Console, *, steps: int) -> dict[str, Any]:
-    """Train 2 x `steps`; train `steps`, end, go on in a new process; what differs, by kind, and whether nothing does."""
+    """Train 2 x `steps`; train `steps`, end, go on in a new process; what differs, by kind, and whether it passed."""
     if steps < 1:
         raise UsageError(f"--steps is {steps}; expected at least 1")
     with tempfile.TemporaryDirectory(prefix="ftcli-verify-") as folder:

@@ -29,7 +29,7 @@ class Jsonl:
     def truncate_after(self, step: int) -> None:
         """Drop the records of later steps, and the closing score: a resumed run writes them again."""
         self._file.close()
-        self._keep(lambda record: (record.get("step") or 0) <= step and not record.get("final"))
+        self._keep(lambda record: _step(record) <= step and not record.get("final"))
         self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:
@@ -48,9 +48,14 @@ class Jsonl:
             os.replace(beside, self.path)
 
 
+def _step(record: Mapping[str, Any]) -> float:
+    step = record.get("step")
+    return step if isinstance(step, int | float) else 0
+
+
 def _record(line: str) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -8,8 +8,10 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
+from ftcli.metrics import METRICS
 from tests.tiny import run_cli
 
 
@@ -49,6 +51,14 @@ class Child:
 
 def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None) -> Child:
     """Start `ftcli ARGUMENTS`; `before` runs in the child first, to break something there."""
+    for name in (
+        "ftcli.runs.finetune",
+        "ftcli.runs.verify_resume",
+        "ftcli.metrics.report",
+        "ftcli.reports.json_report",
+    ):
+        import_module(name)  # once, here, and not in every child
+    METRICS.part("accuracy")()
     log = cwd / f"child-{time.monotonic_ns()}.log"
     pid = os.fork()
     if pid:

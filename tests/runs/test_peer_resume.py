@@ -1,4 +1,4 @@
-"""The HF Trainer resumed in mid-epoch beside ftcli, each against its own uninterrupted run (`-s` prints the figures)."""
+"""The HF Trainer resumed in mid-epoch beside ftcli, each against its own whole run (`-s` prints the figures)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def trainer(model_dir: Path, out: Path, stop: int | None) -> Any:
     ]
     arguments = TrainingArguments(
         output_dir=str(out), num_train_epochs=2, per_device_train_batch_size=8, learning_rate=2e-3, logging_steps=1,
-        save_strategy="no", report_to=[], disable_tqdm=True, seed=42, use_cpu=True, train_sampling_strategy="group_by_length",
+        save_strategy="no", report_to=[], disable_tqdm=True, seed=42, use_cpu=True,
+        train_sampling_strategy="group_by_length",
     )  # fmt: skip
     return Trainer(
         model=AutoModelForSequenceClassification.from_pretrained(model_dir, num_labels=2), args=arguments,

@@ -83,6 +83,9 @@ class Task(Protocol):
     def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
         """Learn the label set from the training split only; `names` are the source's own, in order."""
 
+    def align(self, names: Sequence[str] | None) -> str | None:
+        """Read whole-number labels of other data by `names`, its own names for 0, 1, ...; a note where they differ."""
+
     def check_rows(self, rows: Rows) -> list[Problem]:
         """Rows of another split this task cannot score (a label never seen in training)."""
 

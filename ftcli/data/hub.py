@@ -8,11 +8,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftcli.data.arrow_files import arrow_reader
 from ftcli.data.reader import Reader
 from ftcli.errors import DataError, FtcliError, UsageError
+from ftcli.hub import PATIENCE, as_reachable, endpoint, is_unreachable
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,8 +49,6 @@ _COLLECTIONS = {
 }
 # Names of the library's own file readers: given as a data set they mean nothing.
 _FORMATS = ("arrow", "csv", "json", "parquet", "text", "xml", "imagefolder", "audiofolder", "pandas", "webdataset")
-_PATIENCE = 10.0
-"""Seconds the Hub may take to answer."""
 
 
 def is_alias(name: str) -> bool:
@@ -57,13 +57,13 @@ def is_alias(name: str) -> bool:
 
 
 def candidates(name: str) -> list[tuple[str, str | None]]:
-    """Repository and configuration to try, in this order: the name as it stands, then where it is known to live."""
+    """Repository and configuration to try, in this order: where the name is known to live, then as it stands."""
     base, _, after = name.partition(":")
     config = after or None
     head, _, tail = base.partition("/")
     if head in _COLLECTIONS:
-        return [(head, tail or config), (_COLLECTIONS[head], tail or config)]
-    return [(base, config)] + ([(_ALIASES[base], config)] if base in _ALIASES else [])
+        return [(_COLLECTIONS[head], tail or config), (head, tail or config)]
+    return [(_ALIASES[base], config), (base, config)] if base in _ALIASES else [(base, config)]
 
 
 def open_hub(name: str, revision: str | None) -> tuple[dict[str, Reader], list[str]]:
@@ -73,15 +73,15 @@ def open_hub(name: str, revision: str | None) -> tuple[dict[str, Reader], list[s
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.+-]+)?", name):
         raise UsageError(f"'{name}' is neither a path that exists nor a name a Hub data set can have")
     failures: list[FtcliError] = []
-    online = _reachable()
-    for repository, config in candidates(name):
-        try:
-            splits = _download(repository, config, revision, online)
-        except _Unfound as failure:
-            failures.append(failure.error)
-            continue
-        notes = [] if online else [f"the Hub ({_endpoint()}) could not be reached: {repository} as it is in the cache"]
-        return {str(split): _reader(f"{name} ({split})", dataset) for split, dataset in splits.items()}, notes
+    with as_reachable() as online, _quiet():
+        for repository, config in candidates(name):
+            try:
+                splits = _download(repository, config, revision, online)
+            except _Unfound as failure:
+                failures.append(failure.error)
+                continue
+            notes = [] if online else [f"the Hub ({endpoint()}) could not be reached: {repository} as in the cache"]
+            return {str(split): _reader(f"{name} ({split})", dataset) for split, dataset in splits.items()}, notes
     # Of several tries an unreachable Hub says more than a name that was not found.
     raise min(failures, key=lambda error: "reach" not in error.message)
 
@@ -95,46 +95,40 @@ class _Unfound(Exception):
 
 
 def _download(repository: str, config: str | None, revision: str | None, online: bool) -> Mapping[Any, Dataset]:
-    with _quiet(), _offline(not online):
-        import datasets
+    import datasets
 
+    try:
+        path = _canonical(repository, online)
+        if "/" not in path:
+            return _load_whole(path, config, revision, online)
         # A folder of the same name would be taken for the data set; this form asks for the Hub only.
-        path = f"hf://datasets/{repository}" if os.path.lexists(repository) else repository
-        try:
-            splits: Mapping[Any, Dataset] = datasets.load_dataset(path, config, revision=revision)
-            return splits
-        except Exception as error:
-            raise _explained(error, repository, config, revision) from error
-
-
-def _reachable() -> bool:
-    """Whether the Hub answers at all. The libraries below try for half a minute before they look into the cache."""
-    from huggingface_hub import constants, get_session
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+        path = f"hf://datasets/{path}" if os.path.lexists(path) else path
+        splits: Mapping[Any, Dataset] = datasets.load_dataset(path, config, revision=revision)
+        return splits
     except Exception as error:
-        if _unreachable(error):
-            return False
-        raise
-    return True
+        raise _explained(error, repository, config, revision) from error
 
 
-@contextmanager
-def _offline(wanted: bool) -> Iterator[None]:
-    """The libraries' offline mode, for as long as it lasts."""
-    from datasets import config
-    from huggingface_hub import constants
+def _canonical(repository: str, online: bool) -> str:
+    """``owner/name`` of a bare name that moved: the library below follows no redirects."""
+    from huggingface_hub import HfApi, constants
 
-    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
-    try:
-        if wanted:
-            config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-        yield
-    finally:
-        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+    if "/" in repository:
+        return repository
+    if online:
+        return str(HfApi().dataset_info(repository, timeout=PATIENCE).id)
+    kept = [folder.name.split("--") for folder in Path(constants.HF_HUB_CACHE).glob(f"datasets--*--{repository}")]
+    return "/".join(kept[0][1:]) if len(kept) == 1 else repository
+
+
+def _load_whole(name: str, config: str | None, revision: str | None, online: bool) -> Mapping[Any, Dataset]:
+    """A data set that has a bare name, of which the library below knows nothing: its files, then read as a folder."""
+    import datasets
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(name, repo_type="dataset", revision=revision, local_files_only=not online)
+    splits: Mapping[Any, Dataset] = datasets.load_dataset(folder, config)
+    return splits
 
 
 def _reader(name: str, dataset: Dataset) -> Reader:
@@ -181,6 +175,8 @@ def _explained(error: Exception, repository: str, config: str | None, revision: 
         return UsageError(
             f"{what} needs a Python script to load, which is never run", hint="use a data set of plain files"
         )
+    if type(error).__name__ == "RepositoryNotFoundError":
+        return _Unfound(UsageError(f"{what} was not found on the Hub ({endpoint()})", hint=_near(repository)))
     if "gated" in text:
         return UsageError(
             f"{what} is gated: access has to be granted", hint="ask for it on its page, then: hf auth login"
@@ -189,11 +185,11 @@ def _explained(error: Exception, repository: str, config: str | None, revision: 
         cause = error.__cause__ or error
         return DataError(f"{what}: the files cannot be read: {_first_line(cause)}")
     if isinstance(error, DatasetNotFoundError):
-        return _Unfound(UsageError(f"{what} was not found on the Hub ({_endpoint()})", hint=_near(repository)))
-    if _unreachable(error):
+        return _Unfound(UsageError(f"{what} was not found on the Hub ({endpoint()})", hint=_near(repository)))
+    if is_unreachable(error):
         return _Unfound(
             UsageError(
-                f"the Hub ({_endpoint()}) could not be reached, and {what} is not in the cache",
+                f"the Hub ({endpoint()}) could not be reached, and {what} is not in the cache",
                 hint="connect once to download it, or give a local file or folder",
             )
         )
@@ -222,32 +218,6 @@ def _near(repository: str) -> str:
     if near and near[0] != repository:
         return f"did you mean '{near[0]}'?"
     return "check the name (owner/name), or give an existing file or folder; a private one needs: hf auth login"
-
-
-def _unreachable(error: BaseException) -> bool:
-    """True where a connection failed anywhere down the chain of causes."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        modules = type(current).__module__.partition(".")[0]
-        if isinstance(current, ConnectionError | TimeoutError) or modules in (
-            "httpx",
-            "httpcore",
-            "requests",
-            "urllib3",
-        ):
-            return True
-        if type(current).__name__ in ("OfflineModeIsEnabled", "LocalEntryNotFoundError", "HfHubHTTPError"):
-            return True
-        current = current.__cause__ or current.__context__
-    return False
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return str(constants.ENDPOINT)
 
 
 def _first_line(error: BaseException) -> str:

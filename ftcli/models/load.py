@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftcli.errors import FtcliError, UsageError, did_you_mean
+from ftcli.hub import as_reachable, endpoint
 from ftcli.models.presets import preset
 from ftcli.recipe.schema import ModelRecipe
 
@@ -34,6 +36,8 @@ class Source:
     trust_remote_code: bool = False
     run: Path | None = None
     """The run folder the model came out of."""
+    note: str | None = None
+    """What the user should know of where it came from."""
 
     @property
     def from_scratch(self) -> bool:
@@ -84,13 +88,13 @@ def open_source(recipe: ModelRecipe) -> Source:
     path = Path(name).expanduser()
     run = path if (path / "recipe.yaml").is_file() or (path / "model").is_dir() else None
     location = _local_folder(path, run) if path.exists() else _hub_name(name)
+    options: dict[str, Any] = {"revision": recipe.revision, "trust_remote_code": recipe.trust_remote_code}
     try:
-        config = AutoConfig.from_pretrained(
-            location, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code
-        )
-        tokenizer = AutoTokenizer.from_pretrained(
-            location, revision=recipe.revision, trust_remote_code=recipe.trust_remote_code
-        )
+        with nullcontext(True) if path.exists() else as_reachable() as online:
+            if online and not path.exists():
+                _refuse_pickles(location, recipe.revision)
+            config = AutoConfig.from_pretrained(location, **options)
+            tokenizer = AutoTokenizer.from_pretrained(location, **options)
     except Exception as error:
         raise _explain(error, name, location) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there are no files
@@ -100,7 +104,8 @@ def open_source(recipe: ModelRecipe) -> Source:
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
     _configure(config, recipe.config, name)
-    return Source(name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run)
+    note = None if online else f"the Hub ({endpoint()}) could not be reached: {name} as in the cache"
+    return Source(name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run, note)
 
 
 def set_dropout(config: PretrainedConfig, rate: float) -> list[str]:
@@ -122,16 +127,17 @@ def load_weights(source: Source, auto_class: Any, config: PretrainedConfig) -> t
         model: nn.Module = auto_class.from_config(config)
         return model.float(), []
     try:
-        model, report = auto_class.from_pretrained(
-            source.location,
-            config=config,
-            revision=source.revision,
-            trust_remote_code=source.trust_remote_code,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
+        with nullcontext() if Path(str(source.location)).exists() else as_reachable():
+            model, report = auto_class.from_pretrained(
+                source.location,
+                config=config,
+                revision=source.revision,
+                trust_remote_code=source.trust_remote_code,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                dtype=torch.float32,
+            )
     except Exception as error:
         raise _explain(error, source.name, str(source.location)) from error
     fresh = {*report["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"])}
@@ -184,6 +190,16 @@ def _hub_name(name: str) -> str:
     if local_looking or any(c in name for c in ' \\:*?"<>|\t\n'):
         raise UsageError(f"no model at '{name}'", hint="a Hub name, a model folder, a run folder, or preset:NAME")
     return name
+
+
+def _refuse_pickles(name: str, revision: str | None) -> None:
+    """UsageError, before anything is downloaded, for a repository that has weights but no safetensors."""
+    from huggingface_hub import HfApi
+
+    files = HfApi().list_repo_files(name, revision=revision)
+    pickles = sorted(file for file in files if file.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")))
+    if pickles and not any(file.endswith(".safetensors") for file in files):
+        raise _pickle_refused(name, pickles[0])
 
 
 def _pickle_refused(name: str, file: str) -> UsageError:

@@ -17,7 +17,7 @@ from ftcli.recipe.schema import Recipe
 from ftcli.runs.environment import describe, quiet_libraries
 from ftcli.runs.finetune import encode
 from ftcli.runs.folder import open_folder
-from ftcli.runs.parts import Parts, drop_unknown
+from ftcli.runs.parts import Parts, drop_unknown, label_names
 from ftcli.runs.results import build_report, score, write_reports
 from ftcli.runs.trained import open_trained
 from ftcli.trackers.console import Console
@@ -59,6 +59,8 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
             raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
         if "label" not in data.columns:
             raise DataError(f"{data.name} has no label column to compare with", hint="--label-column NAME")
+        if aligned := trained.task.align(label_names(recipe.data, data)):
+            console.warn(aligned)
         data = drop_unknown(trained.task, data, recipe.data)
         parts = Parts(trained.recipe, trained.source, data, trained.task, trained.model, [], trained.precision)
         if data.skipped:

@@ -61,6 +61,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     OPTIMIZERS.check(recipe.optimizer.name)
     SCHEDULES.check(recipe.schedule.name)
     source = open_source(recipe.model)
+    if source.note is not None:
+        console.note(source.note)
     source.max_length(recipe.train.max_length)
     if recipe.regularize.dropout is not None:
         set_dropout(source.config, recipe.regularize.dropout)

@@ -43,7 +43,7 @@ def inherited(model: str, given: dict[str, Any]) -> Recipe:
         own = read_recipe(file)
         other_data = given.get("data.name") not in (None, own.get("data.name"))
         for path, value in own.items():
-            if path == "data.limit" or (other_data and path.startswith("data.") and path != "data.label_names"):
+            if path == "data.limit" or (other_data and path.startswith("data.")):
                 continue
             if path.startswith(INHERITED):
                 values[path] = (value, str(file))

@@ -44,6 +44,7 @@ class TextClassification:
         self.max_length = max_length
         self.labels: list[str] = []
         self._ids: dict[str, int] = {}
+        self._positions: dict[int, int] | None = None
         self._model_inputs: set[str] = {"input_ids", "attention_mask"}
 
     # Labels ---------------------------------------------------------------------------------------------------
@@ -75,6 +76,24 @@ class TextClassification:
         by_id = {int(i): str(n) for i, n in (config.id2label or {}).items()}
         self._set_labels([by_id[i] for i in sorted(by_id)])
 
+    def align(self, names: Sequence[str] | None) -> str | None:
+        """Read whole-number labels of other data by `names`, its own names for 0, 1, ...; a note where they differ."""
+        if names is None or list(names) == self.labels:
+            return None
+        own = {name.casefold(): i for i, name in enumerate(self.labels)}
+        if all(name.casefold() in own for name in names):
+            self._positions = {i: own[name.casefold()] for i, name in enumerate(names)}
+            return None
+        if len(names) != len(self.labels):
+            raise DataError(
+                f"the data's labels ({', '.join(names[:10])}) are not the model's ({', '.join(self.labels[:10])})",
+                hint="--set data.label_names=... names the data's 0, 1, ... in the model's words",
+            )
+        return (
+            f"the data's labels ({', '.join(names[:10])}) are taken in their order for the model's "
+            f"({', '.join(self.labels[:10])}); --set data.label_names=... says otherwise"
+        )
+
     def check_rows(self, rows: Rows) -> list[Problem]:
         """Rows whose label the training split does not have."""
         known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
@@ -94,6 +113,8 @@ class TextClassification:
 
     def _id(self, value: Any) -> int | None:
         """A label's id: by name, or, for whole numbers that are no names, by position (0, 1, ...)."""
+        if self._positions is not None and isinstance(value, int) and not isinstance(value, bool):
+            return self._positions.get(value)
         found = self._ids.get(_name(value))
         # Names such as "2" mean the number itself, not the third label.
         numbered = any(name.lstrip("-").isdigit() for name in self.labels)

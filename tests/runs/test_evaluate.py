@@ -77,3 +77,19 @@ def test_rows_seen_in_training_are_said(trained_run: Path, reviews_dir: Path, tm
     whole = ("finetune", "--model", str(trained_run), "--data", "one.csv", "--max-steps", "1", "--out", "run")
     assert run_cli(*whole, cwd=tmp_path).code == 0
     assert "no split 'test': training rows are scored too" in run_cli("evaluate", "run", cwd=tmp_path).stderr
+
+
+def test_named_numbers_are_read_by_name(trained_run: Path, tmp_path: Path) -> None:
+    """The data counts its classes the other way round than the model: names decide, not positions."""
+    rows = tiny_reviews(30, seed=9)
+    write_csv([{"text": r["text"], "label": int(r["label"] == "negative")} for r in rows], tmp_path / "turned.csv")
+    write_csv(rows, tmp_path / "named.csv")
+    names = ("--set", "data.label_names=Positive,Negative")
+    turned = run_cli("evaluate", str(trained_run), "--data", "turned.csv", "--json", *names, cwd=tmp_path)
+    assert turned.code == 0, turned.stderr
+    named = run_cli("evaluate", str(trained_run), "--data", "named.csv", "--json", cwd=tmp_path)
+    assert json.loads(turned.stdout)["confusion_matrix"] == json.loads(named.stdout)["confusion_matrix"]
+    other = ("--set", "data.label_names=good,bad,so-so")
+    refused = run_cli("evaluate", str(trained_run), "--data", "turned.csv", *other, cwd=tmp_path)
+    assert refused.code == 3
+    assert "are not the model's (negative, positive)" in refused.stderr

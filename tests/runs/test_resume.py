@@ -115,7 +115,7 @@ def test_asked_to_stop_at_random_moments(
 def test_a_budget_ends_in_time_and_the_rest_follows(
     whole: tuple[Path, float], tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path
 ) -> None:
-    long = ("--epochs", "60", "--set", "checkpoint.every=1m")
+    long = ("--epochs", "40", "--set", "checkpoint.every=1m", "--set", "eval.every=100")
     asked = command(tiny_bert_dir, reviews_dir, "run", *long)
     from ftcli.cli import finetune
 

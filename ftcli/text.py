@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +12,11 @@ from typing import Any
 _JOINERS = "\u200c\u200d"
 """Format characters that real words (Persian) and emoji need; they cannot reorder or hide anything."""
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_SECRET = re.compile(
+    r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{8,})|(?<=://)[^/@\s]+:[^/@\s]+(?=@)"
+)
+_SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD")
+_SHORTEST_SECRET = 8
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -37,6 +44,15 @@ def _shown(character: str) -> str:
     if character in _SHORT:
         return _SHORT[character]
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def without_secrets(text: str) -> str:
+    """`text` with access tokens, and the values of variables that usually hold one, replaced by ``***``."""
+    for name in _SECRET_VARIABLES:
+        value = os.environ.get(name, "")
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, "***")
+    return _SECRET.sub("***", text)
 
 
 def jsonable(value: Any) -> Any:

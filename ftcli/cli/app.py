@@ -15,7 +15,7 @@ import typer
 from ftcli import __version__
 from ftcli.cli import evaluate, finetune, predict, recipe, verify_resume
 from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
-from ftcli.text import visible
+from ftcli.text import visible, without_secrets
 
 MANUAL = """From a foundation model to a number you can trust.
 
@@ -137,7 +137,7 @@ def _prepare() -> None:
 
 
 def _say(error: FtcliError) -> None:
-    print("error:", visible(error.message, keep="\n"), file=sys.stderr)
+    print("error:", visible(without_secrets(error.message), keep="\n"), file=sys.stderr)
     if error.hint:
         print("hint:", visible(error.hint, keep="\n"), file=sys.stderr)
 
@@ -150,7 +150,7 @@ def _close_quietly() -> None:
 def _report_bug(error: Exception) -> None:
     """One line for the user; the traceback goes to the run's log, or to a file beside where there is no run yet."""
     place = finetune.log_file() or Path("ftcli-error.log")
-    text = "".join(traceback.format_exception(error))
+    text = without_secrets("".join(traceback.format_exception(error)))
     try:
         with place.open("a", encoding="utf-8") as handle:
             handle.write(text)
@@ -158,4 +158,7 @@ def _report_bug(error: Exception) -> None:
     except OSError:
         where = text
     first = str(error).splitlines()[0] if str(error) else ""
-    print(f"error: a bug in ftcli: {type(error).__name__}: {visible(first)[:200]}; {where}", file=sys.stderr)
+    print(
+        f"error: a bug in ftcli: {type(error).__name__}: {visible(without_secrets(first))[:200]}; {where}",
+        file=sys.stderr,
+    )

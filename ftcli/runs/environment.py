@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import platform
-import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import torch
 from ftcli.engine.checkpoint import own_tensors
 from ftcli.engine.precision import Precision
 from ftcli.recipe.schema import Recipe
+from ftcli.text import without_secrets
 
 PACKAGES = (
     "ftcli",
@@ -30,7 +30,6 @@ PACKAGES = (
     "evaluate",
     "numpy",
 )
-_SECRET = re.compile(r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{8,})")
 
 
 def quiet_libraries() -> None:
@@ -59,7 +58,7 @@ def describe(precision: Precision, *, recipe: Recipe, fingerprints: Mapping[str,
     """The content of environment.json."""
     device = precision.device
     return {
-        "command_line": [_SECRET.sub("***", a) for a in sys.argv],
+        "command_line": [without_secrets(a) for a in sys.argv],
         "seed": recipe.seed,
         "trust_remote_code": recipe.model.trust_remote_code,
         "python": platform.python_version(),

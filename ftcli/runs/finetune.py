@@ -26,6 +26,7 @@ from ftcli.runs.journal import Journal, open_trackers
 from ftcli.runs.parts import Parts, assemble, require
 from ftcli.runs.results import build_report, score, write_model, write_reports
 from ftcli.runs.resume import check_same, nothing_left
+from ftcli.text import without_secrets
 from ftcli.trackers.console import Console
 
 
@@ -89,7 +90,7 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
     facts = describe(parts.precision, recipe=recipe, fingerprints=prints)
     if resume:
         check_same(folder.path, recipe, prints, console)
-    folder.write("recipe.yaml", to_yaml(recipe_to_repeat(recipe)))
+    folder.write("recipe.yaml", without_secrets(to_yaml(recipe_to_repeat(recipe))))
     folder.write_json("environment.json", facts)
     if data.skipped:
         console.warn(f"{len(data.skipped):,} rows skipped; they are listed in {folder.path / 'skipped.txt'}")

@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import FULL, UsageError
+from ftcli.text import without_secrets
 
 MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "checkpoints", "model")
 
 
 LOCK = ".lock"
+
+
+class _Discreet(logging.Formatter):
+    """A log line without access tokens."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 class RunFolder:
@@ -38,7 +46,7 @@ class RunFolder:
     def open_log(self) -> None:
         """Send the log of ftcli and of the libraries below to log.txt."""
         self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        self._handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._handler)
         logging.getLogger("ftcli").setLevel(logging.INFO)
 

@@ -43,10 +43,11 @@ class Loop:
         precision: Precision,
         recipe: TrainRecipe,
         total_steps: int,
+        augment: Callable[[Batch], Batch] | None = None,
     ) -> None:
         self.task, self.model, self.examples, self.sampler = task, model, examples, sampler
         self.optimizer, self.schedule, self.precision, self.recipe = optimizer, schedule, precision, recipe
-        self.total_steps = total_steps
+        self.total_steps, self.augment = total_steps, augment
         self.step = self.epoch = self.position = 0
         self.skip: set[tuple[int, int]] = set()
         """(epoch, position) of steps whose rows are passed over."""
@@ -96,11 +97,8 @@ class Loop:
         """
         while True:
             size = self.micro_batch
-            batches = [
-                self.task.collate([self.examples[int(row)] for row in rows[start : start + size]])
-                for start in range(0, len(rows), size)
-            ]
             before = torch_state(self.precision.device)
+            batches = [self._batch(rows[start : start + size]) for start in range(0, len(rows), size)]
             try:
                 return self._accumulate(batches)
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
@@ -118,6 +116,10 @@ class Loop:
                 torch.cuda.empty_cache()
             restore_torch_state(before, self.precision.device)
             self.micro_batch = max(1, min(size, len(rows)) // 2)
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        batch = self.task.collate([self.examples[int(row)] for row in rows])
+        return self.augment(batch) if self.augment is not None else batch
 
     def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int]:
         """Gradients of the whole window: loss sums over the window's counts, known before any forward pass."""

@@ -143,6 +143,8 @@ class RegularizeRecipe:
 
     dropout: float | None = _key(None, at_least=0, below=1)
     """Sets every dropout rate of the model; null keeps the model's own."""
+    token_dropout: float | None = _key(None, at_least=0, below=1)
+    """Share of tokens hidden in each training batch; by default some for a model from scratch, else none."""
 
 
 @dataclass(frozen=True, kw_only=True)

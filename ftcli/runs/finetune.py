@@ -9,6 +9,7 @@ from typing import Any
 from ftcli.contract import Example
 from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
+from ftcli.engine.augment import TokenDropout
 from ftcli.engine.evaluate import encode_rows, lengths
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.loop import Loop, count_steps
@@ -148,7 +149,11 @@ def build_loop(parts: Parts, examples: list[Example]) -> Loop:
     total = count_steps(recipe.train, sampler.steps_per_epoch)
     optimizer = optim.OPTIMIZERS.part(recipe.optimizer.name)(parts.model, recipe.optimizer)
     factor = schedule.factor(recipe.schedule, total)
-    return Loop(parts.task, parts.model, examples, sampler, optimizer, factor, parts.precision, recipe.train, total)
+    rate = recipe.regularize.token_dropout
+    augment = TokenDropout(parts.source.tokenizer, rate) if rate else None
+    return Loop(
+        parts.task, parts.model, examples, sampler, optimizer, factor, parts.precision, recipe.train, total, augment
+    )
 
 
 def finish(

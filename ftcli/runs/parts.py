@@ -129,6 +129,8 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
         chosen["optimizer.lr"] = default_lr(parameters, from_scratch=source.from_scratch)
     if recipe.train.epochs is None:
         chosen["train.epochs"] = EPOCHS_FROM_SCRATCH if source.from_scratch else EPOCHS_PRETRAINED
+    if recipe.regularize.token_dropout is None:
+        chosen["regularize.token_dropout"] = TOKEN_DROPOUT_FROM_SCRATCH if source.from_scratch else 0.0
     if recipe.train.max_length is None:
         chosen["train.max_length"] = source.max_length(None)
     if recipe.eval.metric is None:
@@ -138,7 +140,7 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
             f"eval.metric is '{recipe.eval.metric}', which {task.name} does not have",
             hint=did_you_mean(recipe.eval.metric, known),
         )
-    said = ", ".join(f"{k} {v:g}" for k, v in chosen.items() if isinstance(v, float | int))
+    said = ", ".join(f"{k} {v:g}" for k, v in chosen.items() if v and isinstance(v, float | int))
     if said:
         console.note(f"chosen for {parameters / 1e6:.1f} million parameters: {said}")
     return replace_recipe(recipe, **{k.replace(".", "__"): v for k, v in chosen.items()})
@@ -146,6 +148,7 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
 
 EPOCHS_PRETRAINED = 3.0
 EPOCHS_FROM_SCRATCH = 20.0
+TOKEN_DROPOUT_FROM_SCRATCH = 0.2
 _LR_PRETRAINED = ((10e6, 2e-4), (50e6, 5e-5), (200e6, 2e-5))
 _LR_FROM_SCRATCH = ((10e6, 1e-3), (50e6, 5e-4), (200e6, 1e-4))
 

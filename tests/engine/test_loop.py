@@ -171,3 +171,23 @@ def test_same_bits_twice() -> None:
     examples = make_examples(task, [5, 9, 13, 2, 7], 1)
     runs = [[float(p.loss) for p in make_loop(task, examples, TrainRecipe(epochs=2, batch_size=2))] for _ in range(2)]
     assert runs[0] == runs[1]
+
+
+def test_the_loop_follows_the_plan_of_each_epoch() -> None:
+    """Rows of every step, epoch after epoch, in an order of its own."""
+    task = make_task()
+    examples = make_examples(task, list(range(1, 31)), 3)
+    loop = make_loop(task, examples, TrainRecipe(epochs=3, batch_size=4))
+    followed: list[list[int]] = []
+    whole = Loop._forward_backward
+
+    def watched(self: Loop, rows: np.ndarray) -> tuple[torch.Tensor, int]:
+        followed.append([int(row) for row in rows])
+        return whole(self, rows)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_forward_backward", watched)
+        list(loop)
+    planned = [step.tolist() for epoch in range(3) for step in loop.sampler.plan(epoch)]
+    assert followed == planned
+    assert followed[:8] != followed[8:16]

@@ -80,7 +80,7 @@ def test_every_task_has_a_curve() -> None:
 def test_curve(name: str) -> None:
     expected = json.loads(golden(name).read_text(encoding="utf-8"))
     assert len(expected) >= 20
-    assert sum(expected[-5:]) < sum(expected[:5]) / 2, "a curve that does not learn holds little"
+    assert sum(expected[-5:]) < 0.6 * sum(expected[:5]), "a curve that does not learn holds little"
     assert CURVES[name]() == pytest.approx(expected, abs=TOLERANCE)
 
 

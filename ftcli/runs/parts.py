@@ -147,10 +147,10 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
 
 
 EPOCHS_PRETRAINED = 3.0
-EPOCHS_FROM_SCRATCH = 20.0
+EPOCHS_FROM_SCRATCH = 15.0
 TOKEN_DROPOUT_FROM_SCRATCH = 0.2
 _LR_PRETRAINED = ((10e6, 2e-4), (50e6, 5e-5), (200e6, 2e-5))
-_LR_FROM_SCRATCH = ((10e6, 1e-3), (50e6, 5e-4), (200e6, 1e-4))
+_LR_FROM_SCRATCH = ((10e6, 5e-4), (50e6, 3e-4), (200e6, 1e-4))
 
 
 def default_lr(parameters: int, *, from_scratch: bool) -> float:

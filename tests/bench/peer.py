@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
 
@@ -50,7 +51,7 @@ def main() -> None:
             per_device_eval_batch_size=32,
             num_train_epochs=given.epochs,
             learning_rate=given.lr,
-            warmup_ratio=0.06,
+            warmup_steps=math.ceil(0.06 * given.epochs * len(splits["train"]) / 16),
             weight_decay=0.01,
             seed=given.seed,
             save_strategy="no",

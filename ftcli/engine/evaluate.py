@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ftcli.contract import Example, Prediction, Row, Rows, Task
-from ftcli.engine.loop import to_device
+from ftcli.engine.loop import is_out_of_memory, to_device, too_large
 from ftcli.engine.precision import Precision
 
 ENCODE_CHUNK = 1000
@@ -55,20 +55,33 @@ def run_model(
     rows_per_batch: int,
     on_rows: Callable[[int], None] | None = None,
 ) -> tuple[list[Prediction], float | None]:
-    """Predictions in the order of `examples`, and the mean loss where the examples carry answers."""
+    """Predictions in the order of `examples`, and the mean loss where the examples carry answers.
+
+    A batch that does not fit into memory is halved; OutOfMemoryError where one row alone does not.
+    """
     model.eval()
     predictions: list[Prediction | None] = [None] * len(examples)
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
+    waiting = list(batches_by_length(lengths(examples), rows_per_batch))[::-1]
     with torch.inference_mode():
-        for rows in batches_by_length(lengths(examples), rows_per_batch):
+        while waiting:
+            rows = waiting.pop()
             batch = task.collate([examples[int(i)] for i in rows])
             has_answers = "labels" in batch
             term_counts = task.counts(batch) if has_answers else {}
-            batch = to_device(batch, precision.device)
-            with precision.autocast():
-                outputs = task.forward(model, batch)
-                sums = task.losses(outputs, batch) if has_answers else {}
+            try:
+                batch = to_device(batch, precision.device)
+                with precision.autocast():
+                    outputs = task.forward(model, batch)
+                    sums = task.losses(outputs, batch) if has_answers else {}
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(rows) == 1:
+                    raise too_large(precision.device, batch) from None
+                waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+                continue
             for term, value in sums.items():
                 totals[term] = totals.get(term, 0.0) + float(value)
                 counts[term] = counts.get(term, 0) + term_counts[term]

@@ -101,15 +101,11 @@ class Loop:
             batches = [self._batch(rows[start : start + size]) for start in range(0, len(rows), size)]
             try:
                 return self._accumulate(batches)
-            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if size == 1:
-                    raise OutOfMemoryError(
-                        f"out of memory on {self.precision.device} even with one row of "
-                        f"{max(count_tokens(batch) for batch in batches):,} tokens per forward pass",
-                        hint="a smaller --max-length or model",
-                    ) from None
+                    raise too_large(self.precision.device, *batches) from None
             del batches
             self.optimizer.zero_grad(set_to_none=True)
             if self.precision.device.type == "cuda":
@@ -186,6 +182,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def too_large(device: torch.device, *batches: Batch) -> OutOfMemoryError:
+    """The error for batches of one row that do not fit."""
+    tokens = max(count_tokens(batch) for batch in batches)
+    return OutOfMemoryError(
+        f"out of memory on {device} even with one row of {tokens:,} tokens per forward pass",
+        hint="a smaller --max-length or model",
+    )
 
 
 def count_tokens(batch: Batch) -> int:

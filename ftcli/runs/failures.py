@@ -55,7 +55,8 @@ def stop_error(stop: StopRequest) -> type[Stopped] | type[Interrupted]:
 def check_room(parts: Parts, place: Path) -> None:
     """UsageError where the disk cannot take the checkpoints and the model of the run."""
     keep = parts.recipe.checkpoint.keep
-    needed, free = training_bytes(parts.model, keep), free_bytes(place)
+    own = sum(file.stat().st_size for file in (place / "checkpoints").rglob("*.safetensors"))
+    needed, free = training_bytes(parts.model, keep) - own, free_bytes(place)
     if needed > free:
         raise UsageError(
             f"'{place}' has {free / 2**20:,.0f} MiB left; "

@@ -89,9 +89,7 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
-        beside = self.path / f".{name}.partial"
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(self.path / name)
+        write_whole(self.path / name, text)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
@@ -106,6 +104,13 @@ class RunFolder:
             with suppress(OSError):  # another run may have moved in
                 for folder in self._created:
                     folder.rmdir()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
 
 
 def open_folder(out: str | None, command: str, model: str, data: str, *, resume: bool) -> RunFolder:

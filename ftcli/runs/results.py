@@ -13,7 +13,7 @@ from ftcli.engine.seeding import randomness_kept
 from ftcli.reports import REPORTS
 from ftcli.reports.json_report import build as build_json
 from ftcli.runs.best import Best
-from ftcli.runs.folder import RunFolder
+from ftcli.runs.folder import RunFolder, write_whole
 from ftcli.runs.parts import Parts
 from ftcli.text import visible
 from ftcli.trackers.console import Console
@@ -75,9 +75,9 @@ def build_report(
 
 
 def write_reports(folder: Path, report: dict[str, Any]) -> None:
-    """report.json, report.txt and report.md."""
-    for kind, suffix in (("json", "json"), ("text", "txt"), ("markdown", "md")):
-        (folder / f"report.{suffix}").write_text(REPORTS.part(kind)(report), encoding="utf-8")
+    """report.txt, report.md and, last, report.json: where that one is, the run is finished and whole."""
+    for kind, suffix in (("text", "txt"), ("markdown", "md"), ("json", "json")):
+        write_whole(folder / f"report.{suffix}", REPORTS.part(kind)(report))
 
 
 def write_model(parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best) -> None:

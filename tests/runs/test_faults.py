@@ -32,14 +32,14 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "model" / "model.safetensors")
 
 
-def no_memory_for_more_than(rows: int) -> None:
+def no_memory_for_more_than(rows: int, *, training: bool = True) -> None:
     """Forward passes over more rows run out of memory, as a device would."""
     from ftcli.tasks.text_classification import TextClassification
 
     forward = TextClassification.forward
 
     def limited(self: Any, model: Any, batch: Any) -> Any:
-        if model.training and len(batch["input_ids"]) > rows:
+        if model.training == training and len(batch["input_ids"]) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory (injected)")
         return forward(self, model, batch)
 
@@ -69,6 +69,19 @@ def test_out_of_memory_at_one_row_is_exit_6(tmp_path: Path, tiny_bert_dir: Path,
     assert "even with one row" in child.said()
     assert "hint:" in child.said()
     assert "Traceback" not in child.said()
+
+
+def test_out_of_memory_while_scoring_changes_nothing(trained_run: Path, tmp_path: Path) -> None:
+    asked = ("evaluate", str(trained_run), "--json", "-q")
+    roomy = run_cli(*asked, cwd=tmp_path)
+    narrow = start(*asked, cwd=tmp_path, before=lambda: no_memory_for_more_than(3, training=False))
+    assert narrow.wait() == 0, narrow.said()
+    first, second = (json.loads(text) for text in (roomy.stdout, narrow.said()))
+    assert first["confusion_matrix"] == second["confusion_matrix"]
+    assert first["metrics"]["loss"] == pytest.approx(second["metrics"]["loss"], abs=1e-6)
+    none = start(*asked, cwd=tmp_path, before=lambda: no_memory_for_more_than(0, training=False))
+    assert none.wait() == 6, none.said()
+    assert "even with one row" in none.said()
 
 
 def poisoned(word: str) -> None:

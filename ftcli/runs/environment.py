@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ftcli.engine import host
 from ftcli.engine.checkpoint import own_tensors
 from ftcli.engine.precision import Precision
 from ftcli.recipe.schema import Recipe
@@ -30,6 +31,12 @@ PACKAGES = (
     "evaluate",
     "numpy",
 )
+
+
+def prepare_process() -> None:
+    """What every run does first: the host's threads and memory settled, the libraries quiet."""
+    host.settle()
+    quiet_libraries()
 
 
 def quiet_libraries() -> None:

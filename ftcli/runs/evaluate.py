@@ -14,7 +14,7 @@ from ftcli.errors import DataError, UsageError
 from ftcli.metrics.gates import Gate, check
 from ftcli.recipe.load import read_recipe
 from ftcli.recipe.schema import Recipe
-from ftcli.runs.environment import describe, quiet_libraries
+from ftcli.runs.environment import describe, prepare_process
 from ftcli.runs.finetune import encode
 from ftcli.runs.folder import open_folder
 from ftcli.runs.parts import Parts, drop_unknown, label_names
@@ -44,7 +44,7 @@ def seen_in_training(run: Path | None, data: Data, split: str) -> str | None:
 
 def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], out: str | None) -> dict[str, Any]:
     """Score `split` and return the report, its gates checked; written to `out` where one is given."""
-    quiet_libraries()
+    prepare_process()
     if not recipe.data.name:
         raise UsageError("no data given", hint="--data imdb, a file or folder, or --data builtin:reviews")
     folder = open_folder(out, "evaluate", str(recipe.model.name), recipe.data.name, resume=False) if out else None

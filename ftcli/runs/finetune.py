@@ -19,7 +19,7 @@ from ftcli.recipe.load import to_yaml
 from ftcli.recipe.schema import Recipe
 from ftcli.runs import dry_run
 from ftcli.runs.best import Best
-from ftcli.runs.environment import describe, model_fingerprint, quiet_libraries
+from ftcli.runs.environment import describe, model_fingerprint, prepare_process
 from ftcli.runs.failures import check_room, stoppable, translated
 from ftcli.runs.fit import Fit
 from ftcli.runs.folder import RunFolder, open_folder
@@ -51,7 +51,7 @@ def run(
 
     `deadline` (on `time.monotonic`'s clock) and `stop_at` (a step) end the run early, resumably: Stopped.
     """
-    quiet_libraries()
+    prepare_process()
     model_name, data_name = require(recipe)
     folder = open_folder(recipe.out, "finetune", model_name, data_name, resume=resume)
     with folder.locked(console.note):
@@ -76,7 +76,7 @@ def run(
 
 def check(recipe: Recipe, console: Console) -> dict[str, Any]:
     """`--dry-run`: everything up to the first batch, and estimates; nothing is trained or written."""
-    quiet_libraries()
+    prepare_process()
     require(recipe)
     seed_everything(recipe.seed)
     return dry_run.check(assemble(recipe, console), console)

@@ -13,7 +13,7 @@ from ftcli.data.records import records
 from ftcli.engine.predict import predict
 from ftcli.errors import UsageError
 from ftcli.recipe.schema import Recipe
-from ftcli.runs.environment import quiet_libraries
+from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import cannot_write
 from ftcli.runs.trained import open_trained
 from ftcli.trackers.console import Console
@@ -21,7 +21,7 @@ from ftcli.trackers.console import Console
 
 def run(recipe: Recipe, console: Console, *, source: str | None, output: str | None, stdout: IO[str]) -> int:
     """Predict every record of `source`; returns how many could not be used."""
-    quiet_libraries()
+    prepare_process()
     trained = open_trained(recipe)
     live = source in (None, "-")
     stream = records(source, recipe.data, trained.task.columns)

@@ -1,0 +1,58 @@
+"""The host's own resources: threads as many as the container may use, memory kept instead of given back."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from pathlib import Path
+
+import torch
+
+CGROUP = Path("/sys/fs/cgroup")
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+"""Numbers of glibc's mallopt (malloc.h)."""
+_GROW_BY = 64 << 20
+
+
+def settle() -> None:
+    """Set both for this process; a user's OMP_NUM_THREADS stands. Nothing here changes a result beyond rounding."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        threads = usable_cores()
+        if threads < torch.get_num_threads():
+            torch.set_num_threads(threads)
+    keep_memory()
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Cores this process may run on: its affinity, and a container's quota (cgroup v2, then v1), rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(cgroup)
+    return max(1, min(cores, math.ceil(quota))) if quota is not None else cores
+
+
+def _quota(cgroup: Path) -> float | None:
+    """Cores' worth of time the container may use; None where it is not limited."""
+    try:
+        limit, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            limit, period = ((cgroup / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return None
+    try:
+        return float(limit) / float(period) if float(limit) > 0 else None
+    except ValueError:  # "max"
+        return None
+
+
+def keep_memory() -> bool:
+    """Have glibc serve tensors from a heap that it keeps; False where the C library is another.
+
+    By default each large tensor is mapped anew and the kernel fills it with zeros page by page, step after step.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_TOP_PAD, _GROW_BY))

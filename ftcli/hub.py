@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
 PATIENCE = 10.0
 """Seconds the Hub may take to answer."""
+_NETWORK = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLError)
+_CLIENTS = frozenset({"httpx", "httpcore", "requests", "urllib"})
 
 
 def endpoint() -> str:
@@ -56,10 +60,9 @@ def is_unreachable(error: BaseException) -> bool:
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        package = type(current).__module__.partition(".")[0]
-        if isinstance(current, ConnectionError | TimeoutError) or package in {
-            "httpx", "httpcore", "requests", "urllib3",
-        }:  # fmt: skip
+        # Versions of the client go by names of their own (httpx2).
+        package = type(current).__module__.partition(".")[0].rstrip("0123456789")
+        if isinstance(current, _NETWORK) or package in _CLIENTS:
             return True
         if type(current).__name__ in {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "HfHubHTTPError"}:
             return True

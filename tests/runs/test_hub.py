@@ -114,6 +114,15 @@ def test_no_hub_and_no_cache(tmp_path: Path, model: str, what: str) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("endpoint", ["http://hub.invalid", "no-url"])
+def test_a_hub_whose_name_leads_nowhere(tmp_path: Path, endpoint: str) -> None:
+    """A machine without a network cannot even look the name up: that is no bug of ours."""
+    gone = Hub(tmp_path, endpoint)
+    done = ftcli(gone, tmp_path / "cache", tmp_path, "finetune", "--model", "preset:bert-tiny", "--data", "imdb")
+    assert done.code == 2, done.stderr
+    assert f"the Hub ({endpoint}) could not be reached" in done.stderr
+
+
 CASES = {
     "unknown model": (("--model", "someone/nothing", "--data", "imdb"), 2, ("someone/nothing", "hint:")),
     "unknown data": (("--model", "bert-base-cased", "--data", "someone/nothing"), 2, ("someone/nothing", "hint:")),

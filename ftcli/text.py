@@ -55,6 +55,15 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub("***", text)
 
 
+def finite(value: Any) -> Any:
+    """`value` with null for every number in it that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def jsonable(value: Any) -> Any:
     """`value` in what strict JSON can hold: NaN and infinities become null, number-like objects plain numbers."""
     if value is None or isinstance(value, (bool, str)):

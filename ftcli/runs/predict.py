@@ -16,6 +16,7 @@ from ftcli.recipe.schema import Recipe
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import cannot_write
 from ftcli.runs.trained import open_trained
+from ftcli.text import finite
 from ftcli.trackers.console import Console
 
 
@@ -35,10 +36,18 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
                 answer: dict[str, Any] = {"error": record.error, "line": record.line}
             else:
                 answer = {**record.values, **prediction}
-            out.write(json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+            out.write(_line(answer))
             out.flush()
             bar.advance(1)
     return failed
+
+
+def _line(answer: dict[str, Any]) -> str:
+    """A line of strict JSON: a field of the input that is NaN or infinite becomes null."""
+    try:
+        return json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+    except ValueError:
+        return json.dumps(finite(answer), ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
 @contextmanager
@@ -57,7 +66,8 @@ def _opened(output: str | None, stdout: IO[str]) -> Iterator[IO[str]]:
     path = path if special else path.resolve()  # a link stays one
     beside = path if special else path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with beside.open("w", encoding="utf-8") as handle:
+        # Half a surrogate pair in a field of the input goes out as it came in: as an escape.
+        with beside.open("w", encoding="utf-8", errors="backslashreplace") as handle:
             yield handle
         if not special:
             beside.replace(path)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.tiny import run_cli, tiny_reviews, write_jsonl
@@ -45,6 +47,21 @@ def test_output_file_is_whole_or_absent(trained_run: Path, tmp_path: Path) -> No
     failed = run_cli("predict", str(trained_run), "in.jsonl", "--output", "/dev/full", cwd=tmp_path)
     assert failed.code == 2
     assert "cannot write" in failed.stderr
+
+
+def test_fields_that_json_or_utf8_cannot_hold(trained_run: Path, tmp_path: Path) -> None:
+    """NaN among a table's other columns, half a surrogate pair in a JSON field: neither ends the stream."""
+    table = pa.table({"text": ["a fine film", "a dull one"], "price": [float("nan"), 1.5], "raw": [[float("inf")], []]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    done = run_cli("predict", str(trained_run), "in.parquet", "-q", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    answers = [json.loads(line, parse_constant=pytest.fail) for line in done.stdout.splitlines()]
+    assert [(a["price"], a["raw"]) for a in answers] == [(None, [None]), (1.5, [])]
+    line = '{"text": "a fine film", "half": "\\ud800", "none": NaN}\n'
+    done = run_cli("predict", str(trained_run), "-q", "--output", "out.jsonl", stdin=line, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    answer = json.loads((tmp_path / "out.jsonl").read_text(encoding="utf-8"))
+    assert (answer["half"], answer["none"]) == ("\ud800", None)
 
 
 def test_closed_pipe_ends_quietly(trained_run: Path, tmp_path: Path) -> None:

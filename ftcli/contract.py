@@ -67,9 +67,13 @@ class Data:
     """Names the source itself gives to integer labels, or of class folders; None where it gives none."""
     fingerprints: Mapping[str, str]
     """Split -> hash of its content (values by role, in order)."""
+    all_train: Rows | None = None
+    """The training split before `limit` chose some of it: the labels there are, and nothing to train on."""
     notes: tuple[str, ...] = ()
     """Choices made for the user, in words ("10 % of train held out for validation")."""
     skipped: tuple[Problem, ...] = ()
+    hint: str | None = None
+    """What to try where a column was not found."""
 
 
 class Task(Protocol):

@@ -49,7 +49,8 @@ def row_fault(raw: Raw, columns: Sequence[Column], fields: dict[str, str]) -> st
             if needs(column):
                 return f"no field '{field}'; fields: {', '.join(map(str, raw.values)) or 'none'}"
         elif column.kind == "text" and (column.required or raw.values[field] is not None):
-            fault = text_fault(raw.values[field], column.role)
+            # "text is empty" where the column goes by its role, "text ('review') is empty" where it does not.
+            fault = text_fault(raw.values[field], column.role if field == column.role else f"{column.role} ('{field}')")
             if fault:
                 return fault
     return None

@@ -75,6 +75,7 @@ def find(
                 if len(named) > 1:
                     notes.append(f"{column.role} column: '{named[0]}' (there is also {_listed(named[1:])})")
     values = {field: [raw.values.get(field) for raw in sample if raw.values is not None] for field in reader.fields}
+    guessed: list[str] = []
     # Labels first: they are the easier to tell, and what is left is more surely the text.
     for column in sorted(columns, key=lambda column: column.kind != "label"):
         if column.role not in found and (column.required or column.kind == "label"):
@@ -82,6 +83,13 @@ def find(
             if chosen is not None:
                 found[column.role] = chosen
                 notes.append(f"{column.role} column: '{chosen}', by its values")
+                guessed.append(chosen)
+    # Where nothing goes by its name and a name is one of the column's own values, the "header" is the first row.
+    if len(guessed) == len(columns) and reader.header_hint and any(name in values[name] for name in guessed):
+        raise DataError(
+            f"{reader.name}: the first line looks like a row, not like a header: {_listed(reader.fields)}",
+            hint=f"{reader.header_hint}; if it is a header, name the columns: --text-column, --label-column",
+        )
     return {column.role: found[column.role] for column in columns if column.role in found}, notes
 
 
@@ -107,12 +115,12 @@ def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) ->
     else:
         what = f"no column for the {column.role}; columns: {_listed(reader.fields)}"
         hint = f"{flag}NAME"
-    if reader.header_hint and _unlike_names(reader.fields):
+    if reader.header_hint and unlike_names(reader.fields):
         hint = reader.header_hint
     raise DataError(f"{reader.name}: {what}", hint=hint)
 
 
-def _unlike_names(fields: Sequence[str]) -> bool:
+def unlike_names(fields: Sequence[str]) -> bool:
     """True where the columns' names look like values, or where there is but the text."""
     return fields == ("text",) or any(len(field) > _LONG_TEXT or _is_number(field) for field in fields)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ftcli.contract import Column, Data, Problem
 from ftcli.data.checks import listed, raise_problems
-from ftcli.data.columns import find, read_options
+from ftcli.data.columns import find, read_options, unlike_names
 from ftcli.data.lines import check_encoding
 from ftcli.data.read import Split, check_fields, class_names, read_split, sample
 from ftcli.data.reader import Reader
@@ -47,8 +47,10 @@ def load(recipe: DataRecipe, columns: tuple[Column, ...], *, seed: int, splits: 
         columns=work.fields,
         label_names=work.label_names(),
         fingerprints={role: part.fingerprint() for role, part in chosen.items()},
+        all_train=rows.get("train"),
         notes=tuple(dict.fromkeys(work.notes)),
         skipped=tuple(work.problems),
+        hint=work.hint,
     )
 
 
@@ -65,6 +67,7 @@ class _Loading:
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     found: dict[str, Split] = field(default_factory=dict)
+    hint: str | None = None
 
     def __post_init__(self) -> None:
         self.options = read_options(self.recipe, self.columns)
@@ -101,7 +104,8 @@ class _Loading:
         readers = self.source.splits[split](self.options)
         if not self.fields:
             self.fields, notes = find(self.recipe, self.columns, readers[0], sample(readers))
-            self.notes.extend(notes)
+            self.notes.extend((*readers[0].notes, *notes))
+            self.hint = readers[0].header_hint if unlike_names(readers[0].fields) else None
         unlabelled = self._lacks_label(readers)
         if not unlabelled:
             result = read_split(split, readers, self.columns, self.fields, self.kinds)

@@ -59,6 +59,8 @@ class Reader:
     """Column -> names of its integer labels, where the source brings them."""
     header_hint: str | None = None
     """What to try when the columns are not the expected ones."""
+    notes: tuple[str, ...] = ()
+    """Guesses made about the file, in words."""
 
     @property
     def name(self) -> str:

@@ -77,6 +77,8 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str], st
 
 def _csv_fault(message: str, start: int, end: int) -> str:
     lost = f"; lines {start} to {end} are lost with it" if end > start else ""
+    if "universal-newline" in message:
+        return "a carriage return within a line: are the line ends those of an old Mac? (tr '\\r' '\\n' mends them)"
     if "unexpected end of data" in message:
         return f"a quoted field that begins here is never closed{lost}"
     if "expected after" in message:
@@ -106,12 +108,15 @@ def _header(cells: Sequence[str], options: Options, name: str, line: int) -> tup
 
 
 def open_separated_text(path: Path, name: str, options: Options) -> Reader:
-    """Lines such as ``<class> <text>``: cut at the separator, the last named position takes the rest of the line."""
-    delimiter = delimiter_of(options.delimiter)
-    if delimiter is None:
-        raise UsageError(
-            f"{name}: columns by position need to know the separator of a .txt file", hint="--set data.delimiter=' '"
-        )
+    """Lines such as ``<class> <text>``: cut at the separator, the last named position takes the rest of the line.
+
+    Without a separator given, it is a tab where the first line has one, else a space.
+    """
+    given = delimiter_of(options.delimiter)
+    first = next((text for _, text, _ in _text_lines(path, name, options) if text.strip()), None)
+    if first is None:
+        raise DataError(f"{name}: the file is empty")
+    delimiter = given or ("\t" if "\t" in first else " ")
     fields = tuple(str(n) for n in range(options.width))
 
     def read(columns: Sequence[str] | None) -> Iterator[Raw]:
@@ -123,8 +128,8 @@ def open_separated_text(path: Path, name: str, options: Options) -> Reader:
                 error = f"{_count(len(cells), 'field')} where {len(fields)} are needed"
             yield Raw(line, None, error) if error else Raw(line, dict(zip(fields, cells, strict=True)))
 
-    _refuse_empty(read(None), name)
-    return Reader(Places(name), fields, read, typed=False)
+    said = f"{name}: columns are cut at each {'tab' if delimiter == chr(9) else 'space'} (data.delimiter)"
+    return Reader(Places(name), fields, read, typed=False, notes=() if given else (said,))
 
 
 def open_text(path: Path, name: str, options: Options) -> Reader:
@@ -137,7 +142,7 @@ def open_text(path: Path, name: str, options: Options) -> Reader:
     _refuse_empty(read(None), name)
     hint = (
         "lines of plain text carry no labels: use a csv or JSON lines file, class folders, "
-        "or for lines such as '<class> <text>' --columns label=0,text=1 --set data.delimiter=' '"
+        "or for lines such as '<class> <text>' --columns label=0,text=1"
     )
     return Reader(Places(name), ("text",), read, typed=False, header_hint=hint)
 

@@ -72,7 +72,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     for column in kind.columns:
         if column.role not in data.columns:
             raise DataError(
-                f"{data.name} has no {column.role} column to train on", hint=f"--columns {column.role}=NAME names it"
+                f"{data.name} has no {column.role} column to train on",
+                hint=data.hint or f"--{column.kind}-column NAME names it",
             )
     if source.tokenizer is None:
         length = source.max_length(recipe.train.max_length)
@@ -81,7 +82,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
         )
         console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
     task: Task = kind(source.tokenizer, source.max_length(recipe.train.max_length))
-    task.fit_labels(data.splits["train"], label_names(recipe.data, data))
+    # A few rows of many classes need not hold them all; they are classes all the same.
+    task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
     data = drop_unknown(task, data, recipe.data)
     model, fresh = task.build_model(source)
     model.to(device)

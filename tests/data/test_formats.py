@@ -127,3 +127,30 @@ def test_an_id_column_and_extra_fields_do_no_harm(tmp_path: Path, read: Loader) 
     found = read(tmp_path / "d.csv")
     assert found.columns == {"text": "review", "label": "stars"}
     assert set(found.splits["train"].column("label")) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("separator", [" ", "\t"], ids=["space", "tab"])
+def test_lines_of_class_and_text(separator: str, tmp_path: Path, read: Loader) -> None:
+    """As in TREC: no header, and the text goes on to the end of the line whatever is in it."""
+    lines = [f"{i % 3}{separator}what is the {row['text']}, then ?" for i, row in enumerate(tiny_reviews(12))]
+    (tmp_path / "d.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = read(tmp_path / "d.txt", columns="label=0,text=1")
+    assert found.splits["train"].column("text") == [line[2:] for line in lines]
+    assert found.splits["train"].column("label") == [0, 1, 2] * 4
+    assert any("cut at each" in note for note in found.notes), "a guess is said"
+
+
+def test_plain_lines_say_how_they_could_have_labels(tmp_path: Path, read: Loader) -> None:
+    (tmp_path / "d.txt").write_text("0 one\n1 two\n", encoding="utf-8")
+    assert "--columns label=0,text=1" in str(read(tmp_path / "d.txt").hint)
+
+
+def test_a_first_row_is_not_lost_as_a_header(tmp_path: Path, read: Loader) -> None:
+    rows = tiny_reviews(12)
+    text = "".join(f"{row['text']},{row['label']}\n" for row in rows)
+    (tmp_path / "d.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="looks like a row") as refused:
+        read(tmp_path / "d.csv")
+    assert "--columns text=0,label=1" in str(refused.value.hint)
+    found = read(tmp_path / "d.csv", columns="text=0,label=1")
+    assert found.splits["train"].column("text") == [row["text"] for row in rows]

@@ -293,3 +293,17 @@ def test_finetuning_a_run_again_keeps_its_head_for_the_same_labels(
     other = run_cli("finetune", "--model", str(trained_run), "--data", "other.jsonl", "--max-steps", "1", cwd=tmp_path)
     assert other.code == 0, other.stderr
     assert "starts fresh: classifier" in other.stderr
+
+
+def test_a_limit_keeps_every_class(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    """A few rows of many classes: those that none of the rows chosen for training has are classes still."""
+    rows = [{"text": row["text"], "label": f"class {i % 30:02d}"} for i, row in enumerate(tiny_reviews(300))]
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        write_jsonl(rows, tmp_path / "data" / f"{split}.jsonl")
+    run = finetune(tmp_path, tiny_bert_dir, tmp_path / "data", "run", "--limit", "20", "--max-steps", "1")
+    assert report(run)["data"]["rows"] == 20
+    assert [entry["label"] for entry in report(run)["classes"]] == sorted({row["label"] for row in rows})
+    scored = run_cli("evaluate", str(run), "--data", str(tmp_path / "data"), "--json", cwd=tmp_path)
+    assert scored.code == 0, scored.stderr
+    assert json.loads(scored.stdout)["data"]["rows"] == 300

@@ -32,3 +32,12 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert "Usage" in done.stdout
     if not arguments:
         assert "ftcli finetune --model bert-base-cased --data imdb" in done.stdout
+
+
+def test_help_of_scoring_tells_its_own_batch_size() -> None:
+    for command in ("evaluate", "predict"):
+        done = subprocess.run(
+            [sys.executable, "-m", "ftcli", command, "--help"], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert "gradient_accumulation" not in done.stdout
+        assert "when scoring" in done.stdout

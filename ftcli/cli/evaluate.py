@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ftcli.cli.flags import given_values, with_flags
+from ftcli.cli.flags import SCORING, given_values, with_flags
 from ftcli.cli.options import Json, Out, Quiet, Set
 from ftcli.cli.render import show_report
 from ftcli.errors import GateError
@@ -17,13 +17,17 @@ _FLAGS = (
 )  # fmt: skip
 
 
-@with_flags(_FLAGS)
+@with_flags(_FLAGS, SCORING)
 def command(
     model: Annotated[str, typer.Argument(metavar="RUN|M", help="A run folder, a model folder or a Hub name.")],
     split: Annotated[str, typer.Option("--split", help="Split to score.")] = "test",
     fail_under: Annotated[
         list[str] | None,
-        typer.Option("--fail-under", metavar="METRIC=VALUE", help="Exit 4 when the metric is lower. Repeatable."),
+        typer.Option(
+            "--fail-under",
+            metavar="METRIC=VALUE",
+            help="Exit 4 when the metric is lower (a loss: higher); >= and <= also work. Repeatable.",
+        ),
     ] = None,
     out: Out = None,
     set_: Set = None,
@@ -32,7 +36,7 @@ def command(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Score a trained model on a split and print the classification report.
+    """Score a trained model and print the classification report.
 
     Without --data a run is scored on its own data set.
 
@@ -46,13 +50,12 @@ def command(
 
     gates = [parse(text) for text in fail_under or ()]
     values = given_values(flags, set_ or ())
-    if flags.get("train.batch_size") is not None:
-        values["eval.batch_size"] = flags["train.batch_size"]
     from ftcli.runs import evaluate
     from ftcli.runs.trained import inherited
     from ftcli.trackers.console import Console
 
-    report = evaluate.run(inherited(model, values), Console(quiet=quiet), split=split, gates=gates, out=out)
+    recipe = inherited(model, values, values.get("data.name"))
+    report = evaluate.run(recipe, Console(quiet=quiet), split=split, gates=gates, out=out)
     show_report(report, as_json=as_json)
     missed = failures(report["gates"])
     if missed:

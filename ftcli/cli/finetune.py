@@ -23,7 +23,7 @@ STARTED = time.monotonic()
 @with_flags(tuple(FLAGS))
 def command(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe file (YAML).", show_default=False)
+        Path | None, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).", show_default=False)
     ] = None,
     out: Out = None,
     resume: Annotated[

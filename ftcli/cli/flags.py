@@ -54,16 +54,22 @@ def option(flag: str, key: Key) -> inspect.Parameter:
     )
 
 
-def with_flags(names: Sequence[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+SCORING = {**FLAGS, "batch-size": "eval.batch_size"}
+"""The same for commands that do not train."""
+
+
+def with_flags(
+    names: Sequence[str], paths: Mapping[str, str] = FLAGS
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command the flags `names`; it receives them as ``flags``: ``{recipe key: value or None}``."""
-    table = {name: keys()[FLAGS[name]] for name in names}
+    table = {name: keys()[paths[name]] for name in names}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(function, eval_str=True)
         own = [p for p in signature.parameters.values() if p.name != "flags"]
 
         def command(**arguments: Any) -> Any:
-            given = {FLAGS[name]: _read(key, arguments.pop(name.replace("-", "_"))) for name, key in table.items()}
+            given = {paths[name]: _read(key, arguments.pop(name.replace("-", "_"))) for name, key in table.items()}
             return function(**arguments, flags=given)
 
         options = [option(name, key) for name, key in table.items()]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ftcli.cli.flags import given_values, with_flags
+from ftcli.cli.flags import SCORING, given_values, with_flags
 from ftcli.cli.options import Json, Quiet, Set
 from ftcli.errors import DataError
 
@@ -17,12 +17,12 @@ _FLAGS = (
 )  # fmt: skip
 
 
-@with_flags(_FLAGS)
+@with_flags(_FLAGS, SCORING)
 def command(
     model: Annotated[str, typer.Argument(metavar="RUN|M", help="A run folder, a model folder or a Hub name.")],
     source: Annotated[
         str | None,
-        typer.Argument(metavar="[INPUT|-]", help="Text lines, JSON lines or any data; - is stdin.", show_default=False),
+        typer.Argument(metavar="INPUT|-", help="Text lines, JSON lines or any data; - is stdin.", show_default=False),
     ] = None,
     output: Annotated[
         str | None, typer.Option("--output", metavar="FILE|-", help="Where to write; stdout when not given.")
@@ -33,7 +33,9 @@ def command(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Predict: one JSON object out per record in, in the same order, as a stream.
+    """Predict: a JSON object out per record in, as a stream.
+
+    Answers come in the order of the records; one that cannot be used gives {"error", "line"} and, at the end, exit 3.
 
     \b
     Examples:
@@ -41,14 +43,13 @@ def command(
       ftcli predict runs/first reviews.csv --output predictions.jsonl
       zcat log.txt.gz | ftcli predict runs/first | grep negative
     """
-    values = given_values({k: v for k, v in flags.items() if k != "train.batch_size"}, set_ or ())
-    if flags.get("train.batch_size") is not None:
-        values["eval.batch_size"] = flags["train.batch_size"]
+    values = given_values(flags, set_ or ())
     from ftcli.runs import predict
     from ftcli.runs.trained import inherited
     from ftcli.trackers.console import Console
 
-    recipe = inherited(model, values)
+    recipe = inherited(model, values, source or "-")
     failed = predict.run(recipe, Console(quiet=quiet), source=source, output=output, stdout=sys.stdout)
     if failed:
-        raise DataError(f"{failed:,} records could not be used; each has an 'error' line in its place")
+        records = "record" if failed == 1 else "records"
+        raise DataError(f"{failed:,} {records} could not be used; an 'error' line stands in the place of each")

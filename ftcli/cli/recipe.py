@@ -21,12 +21,18 @@ def show(
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Print a recipe with every key, defaults and the recipes it extends filled in."""
+    """Print a recipe with every key filled in.
+
+    Defaults, and what it takes from the recipes it extends.
+    """
     recipe = resolve(file, {}, set_ or ())
     typer.echo(json.dumps(to_tree(recipe), indent=2) if as_json else to_yaml(recipe), nl=as_json)
 
 
 @app.command("schema")
 def schema() -> None:
-    """Print the JSON Schema of recipes, for editors that complete and check YAML."""
+    """Print the JSON Schema of recipes, for editors.
+
+    They complete and check YAML with it.
+    """
     typer.echo(json.dumps(json_schema(), indent=2))

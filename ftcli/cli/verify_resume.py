@@ -17,7 +17,7 @@ from ftcli.recipe.load import resolve
 @with_flags(tuple(name for name in FLAGS if name not in ("epochs", "max-steps")))
 def command(
     recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe file (YAML).", show_default=False)
+        Path | None, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).", show_default=False)
     ] = None,
     steps: Annotated[int, typer.Option("--steps", help="Steps before and after the interruption.")] = 8,
     set_: Set = None,
@@ -26,9 +26,10 @@ def command(
     *,
     flags: dict[str, Any],
 ) -> None:
-    """Prove, on a few steps of a recipe, that a run stopped and resumed equals one that never stopped.
+    """Prove that a run stopped and resumed equals one left alone.
 
-    Compares batches, random state, losses, scores, weights and optimiser state bit for bit; exits 4 on a difference.
+    On a few steps of a recipe: compares batches, random state, losses, scores, weights and optimiser state bit for
+    bit; exits 4 on a difference.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ from ftcli.runs.finetune import encode
 from ftcli.runs.folder import open_folder
 from ftcli.runs.parts import Parts, drop_unknown, label_names
 from ftcli.runs.results import build_report, score, write_reports
-from ftcli.runs.trained import open_trained
+from ftcli.runs.trained import known_columns, left_behind, open_trained
 from ftcli.trackers.console import Console
 
 
@@ -50,7 +50,9 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
     folder = open_folder(out, "evaluate", str(recipe.model.name), recipe.data.name, resume=False) if out else None
     try:
         trained = open_trained(recipe)
-        data = load_data(recipe.data, trained.task.columns, seed=recipe.seed, splits=(split,))
+        data = load_data(recipe.data, known_columns(trained), seed=recipe.seed, splits=(split,))
+        if note := left_behind(trained, recipe.data.name):
+            console.note(note)
         for note in data.notes:
             console.note(note)
         if seen := seen_in_training(trained.source.run, data, split):
@@ -58,7 +60,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
         if split not in data.splits:
             raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
         if "label" not in data.columns:
-            raise DataError(f"{data.name} has no label column to compare with", hint="--label-column NAME")
+            raise DataError(f"{data.name} has no label column to compare with", hint=data.hint or "--label-column NAME")
         if aligned := trained.task.align(label_names(recipe.data, data)):
             console.warn(aligned)
         data = drop_unknown(trained.task, data, recipe.data)

@@ -130,7 +130,8 @@ def open_folder(out: str | None, command: str, model: str, data: str, *, resume:
         if taken and not resume:
             raise UsageError(
                 f"'{out}' already holds a run",
-                hint="--resume continues it; or choose another --out (a run is never written over)",
+                hint=("" if command == "evaluate" else "--resume continues it; or ")
+                + "choose another --out (a run is never written over)",
             )
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:

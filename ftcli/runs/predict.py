@@ -15,7 +15,7 @@ from ftcli.errors import UsageError
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import cannot_write
-from ftcli.runs.trained import open_trained
+from ftcli.runs.trained import known_columns, left_behind, open_trained
 from ftcli.text import finite
 from ftcli.trackers.console import Console
 
@@ -25,7 +25,9 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
     prepare_process()
     trained = open_trained(recipe)
     live = source in (None, "-")
-    stream = records(source, recipe.data, trained.task.columns)
+    stream = records(source, recipe.data, known_columns(trained))
+    if not live and (note := left_behind(trained, source)):
+        console.note(note)
     failed = 0
     with _opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
         rows_per_batch = recipe.eval.batch_size

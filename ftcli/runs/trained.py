@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ftcli.contract import Task
+from ftcli.contract import Column, Task
+from ftcli.data.columns import told
 from ftcli.engine.precision import Precision, pick_device, pick_precision
 from ftcli.engine.seeding import seed_everything
 from ftcli.errors import UsageError
@@ -32,16 +35,17 @@ class Trained:
     precision: Precision
 
 
-def inherited(model: str, given: dict[str, Any]) -> Recipe:
+def inherited(model: str, given: dict[str, Any], data: str | None) -> Recipe:
     """The recipe of a command on `model`: the run's own settings where it is a run folder, below what is given.
 
-    Another data set than the run's brings none of the run's settings of columns and files along.
+    `data` is what the command reads, None for the run's own; other data takes over none of the settings of columns
+    and files (but see `known_columns`).
     """
     values: dict[str, tuple[Any, str]] = {}
     file = Path(model).expanduser() / "recipe.yaml"
     if file.is_file():
         own = read_recipe(file)
-        other_data = given.get("data.name") not in (None, own.get("data.name"))
+        other_data = not _same(data, own.get("data.name"))
         for path, value in own.items():
             if path == "data.limit" or (other_data and path.startswith("data.")):
                 continue
@@ -50,6 +54,41 @@ def inherited(model: str, given: dict[str, Any]) -> Recipe:
     values.update({path: (value, "") for path, value in given.items() if value is not None})
     values["model.name"] = (model, "")
     return build(values)
+
+
+def known_columns(trained: Trained) -> tuple[Column, ...]:
+    """The task's columns, looked for first under the names they had in the run's own data."""
+    own = _own_settings(trained.source.run)
+    data = build({path: (value, "") for path, value in own.items() if path.startswith("data.")}).data
+    names = {role: name for role, name in told(data, trained.task.columns).items() if not name.isdecimal()}
+    return tuple(
+        replace(column, names=(names[column.role].strip().lower(), *column.names)) if column.role in names else column
+        for column in trained.task.columns
+    )
+
+
+def left_behind(trained: Trained, data: str | None) -> str | None:
+    """A note where the run's own data was read in another way than `data` is."""
+    own, recipe = _own_settings(trained.source.run), trained.recipe.data
+    now = {f"data.{name}": getattr(recipe, name) for name in ("columns", "encoding", "delimiter")}
+    changed = [path for path, value in now.items() if own.get(path, value) != value]
+    if not changed or _same(data, own.get("data.name")):
+        return None
+    flags = (f"--{path[5:]}" if path[5:] in ("columns", "encoding") else f"--set {path}" for path in changed)
+    said = " ".join(f"{flag}={shlex.quote(str(own[path]))}" for flag, path in zip(flags, changed, strict=True))
+    return f"the run's own data was read with {said}; give that again if this is alike"
+
+
+def _own_settings(run: Path | None) -> dict[str, Any]:
+    file = run / "recipe.yaml" if run is not None else None
+    return read_recipe(file) if file is not None and file.is_file() else {}
+
+
+def _same(data: str | None, own: Any) -> bool:
+    """True for the run's own data: not named at all, by the same name, or by another path to it."""
+    if data in (None, own) or own is None:
+        return True
+    return os.path.exists(str(data)) and os.path.exists(str(own)) and os.path.samefile(str(data), str(own))
 
 
 def open_trained(recipe: Recipe) -> Trained:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.tiny import run_cli, tiny_reviews, write_jsonl
+from tests.tiny import run_cli, tiny_reviews, write_csv, write_jsonl
 
 
 def test_lines_in_order_with_scores(trained_run: Path, tmp_path: Path) -> None:
@@ -107,3 +107,46 @@ def test_memory_stays_flat(trained_run: Path, tmp_path: Path) -> None:
         assert int(done.stdout) == lines
         peaks.append(int(done.stderr))
     assert peaks[1] - peaks[0] < 32 * 1024
+
+
+def test_how_the_training_data_was_read_says_nothing_of_other_input(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    """A run on lines of Latin-1, by position, answers UTF-8 text, JSON lines and tables with headers all the same."""
+    rows = tiny_reviews(40)
+    lines = "".join(f"{row['label']}\tcaf\u00e9 {row['text']}\n" for row in rows)
+    (tmp_path / "own.txt").write_text(lines, encoding="latin-1")
+    trained = run_cli(
+        "finetune", "--model", str(tiny_bert_dir), "--data", "own.txt", "--columns", "label=0,text=1",
+        "--encoding", "latin-1", "--max-steps", "1", "--out", "run", "-q", cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.code == 0, trained.stderr
+    write_csv([{"id": 1, "text": "caf\u00e9"}], tmp_path / "other.csv")
+    for stdin, source in (("caf\u00e9\n", "-"), ('{"text": "caf\u00e9"}\n', "-"), ("", "other.csv")):
+        done = run_cli("predict", "run", source, stdin=stdin, cwd=tmp_path)
+        assert done.code == 0, done.stdout + done.stderr
+        assert json.loads(done.stdout)["text"] == "caf\u00e9"
+        assert ("--encoding=latin-1" in done.stderr) == (source != "-"), "what may be missing is said"
+    own = run_cli("predict", "run", str(tmp_path / "own.txt"), "-q", cwd=tmp_path)
+    assert json.loads(own.stdout.splitlines()[0])["1"].startswith("caf\u00e9"), "the run's own data, by another path"
+
+
+def test_the_column_of_the_training_data_comes_first(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    """Where other input has the column the run was trained on, that one; where it has not, the usual names."""
+    rows = [{"text": "x", "story": row["text"], "kind": row["label"]} for row in tiny_reviews(40)]
+    write_csv(rows, tmp_path / "own.csv")
+    write_csv(rows, tmp_path / "other.csv")
+    trained = run_cli(
+        "finetune", "--model", str(tiny_bert_dir), "--data", "own.csv", "--text-column", "story",
+        "--label-column", "kind", "--max-steps", "1", "--out", "run", "-q", cwd=tmp_path,
+    )  # fmt: skip
+    assert trained.code == 0, trained.stderr
+    own, other = (
+        json.loads(run_cli("evaluate", "run", "--data", name, "--json", "-q", cwd=tmp_path).stdout)["metrics"]
+        for name in ("own.csv", "other.csv")
+    )
+    assert own == other
+    lines = '{"text": "x", "story": "a fine film"}\n{"story": "a fine film"}\n'
+    with_both = run_cli("predict", "run", "-q", stdin=lines, cwd=tmp_path).stdout.splitlines()
+    assert json.loads(with_both[0])["scores"] == json.loads(with_both[1])["scores"]
+    usual = run_cli("predict", "run", "-q", stdin='{"text": "a fine film"}\n', cwd=tmp_path)
+    assert usual.code == 0
+    assert json.loads(usual.stdout)["scores"] == pytest.approx(json.loads(with_both[0])["scores"], abs=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -81,13 +82,13 @@ def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
     metric = "f1_macro" if "f1_macro" in report["metrics"] else next(iter(report["metrics"]))
     split = report["data"]["split"]
-    own = f"--data {data}" if split == "test" else "--data TEST.csv"
+    name, own = shlex.quote(str(run)), f"--data {shlex.quote(data)}" if split == "test" else "--data TEST.csv"
     return [
         "",
         f"run       {run}  ({metric} {report['metrics'][metric]:.4f} on {split})",
-        f"evaluate  ftcli evaluate {run} {own}",
-        f"predict   ftcli predict {run} INPUT.txt",
-        f"repeat    ftcli finetune {run}/recipe.yaml",
+        f"evaluate  ftcli evaluate {name} {own}",
+        f"predict   ftcli predict {name} INPUT.txt",
+        f"repeat    ftcli finetune {shlex.quote(f'{run}/recipe.yaml')}",
     ]
 
 

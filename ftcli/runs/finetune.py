@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,7 +68,8 @@ def run(
             ):
                 seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
                 report = train(assemble(recipe, console), folder, console, resume=resume, stop=stop)
-        except (FtcliError, KeyboardInterrupt):
+        except (FtcliError, KeyboardInterrupt) as error:
+            logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
             folder.discard_if_empty()
             raise
         folder.close_log()  # after a bug it stays open for the traceback

@@ -6,6 +6,7 @@ text without control codes, and progress an occasional line.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -20,6 +21,10 @@ PLAIN_EVERY = 10.0
 """Seconds between plain progress lines."""
 BAR_EVERY = 0.2
 """Seconds between redraws of a bar's figures."""
+
+
+_LOG = logging.getLogger(__name__)
+"""Where there is a run, its log.txt has what was said, --quiet or not."""
 
 
 class Work(Protocol):
@@ -45,15 +50,15 @@ class Console:
 
     def info(self, text: str) -> None:
         """Say `text` (lines are kept)."""
-        self._say(text, "")
+        self._say(text, "", logging.INFO)
 
     def note(self, text: str) -> None:
         """Say something worth knowing: a choice made for the user."""
-        self._say(f"note: {text}", "dim")
+        self._say(f"note: {text}", "dim", logging.INFO)
 
     def warn(self, text: str) -> None:
         """Say that something may not be as the user wants it."""
-        self._say(f"warning: {text}", "yellow")
+        self._say(f"warning: {text}", "yellow", logging.WARNING)
 
     @contextmanager
     def progress(
@@ -72,10 +77,11 @@ class Console:
             with self._screen.bar(meter, self._clock) as bar:
                 yield bar
         if keep:
-            self._say(meter.summary(), "")
+            self._say(meter.summary(), "", logging.INFO)
 
-    def _say(self, text: str, style: str) -> None:
+    def _say(self, text: str, style: str, level: int) -> None:
         shown = visible(text, keep="\n")
+        _LOG.log(level, shown.removeprefix("warning: "))
         if self._quiet:
             return
         if self._screen is None:

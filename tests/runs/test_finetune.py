@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -307,3 +308,22 @@ def test_a_limit_keeps_every_class(tmp_path: Path, tiny_bert_dir: Path) -> None:
     scored = run_cli("evaluate", str(run), "--data", str(tmp_path / "data"), "--json", cwd=tmp_path)
     assert scored.code == 0, scored.stderr
     assert json.loads(scored.stdout)["data"]["rows"] == 300
+
+
+def test_what_a_person_needs_afterwards(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    """The log keeps what --quiet hid, others may read the model, and the commands shown can be pasted."""
+    data = write_jsonl(tiny_reviews(60), tmp_path / "my reviews.jsonl")
+    (tmp_path / "two words").mkdir()
+    for split in ("train", "test"):
+        write_jsonl(tiny_reviews(40), tmp_path / "two words" / f"{split}.jsonl")
+    run = finetune(tmp_path, tiny_bert_dir, data, "run", "--max-steps", "1", "-q")
+    log = (run / "log.txt").read_text(encoding="utf-8")
+    assert "held out for validation" in log
+    assert "WARNING" in log
+    mode = (run / "model" / "config.json").stat().st_mode
+    assert {file.stat().st_mode for file in (run / "model").iterdir()} == {mode}
+    done = run_cli("finetune", "--model", str(tiny_bert_dir), "--data", "two words", "--max-steps", "1", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    shown = next(line for line in done.stderr.splitlines() if line.startswith("evaluate"))
+    pasted = run_cli(*shlex.split(shown)[2:], "-q", cwd=tmp_path)
+    assert pasted.code == 0, pasted.stderr

@@ -108,6 +108,5 @@ def given_values(flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[s
     """Flags and ``--set`` of a command without a recipe file, by dotted key; ``--set`` wins."""
     values = {path: value for path, value in flags.items() if value is not None}
     for assignment in assignments:
-        path, value = parse_set(assignment)
-        values[path] = value
+        values.update(parse_set(assignment))
     return values

@@ -102,16 +102,21 @@ def _nearest(path: str, known: list[str]) -> str | None:
     return hint
 
 
-def parse_set(assignment: str) -> tuple[str, Any]:
-    """``a.b=c`` of ``--set``; the value is read as YAML."""
+def parse_set(assignment: str) -> dict[str, Any]:
+    """``a.b=c`` of ``--set`` by dotted path; the value is read as YAML, and may hold several for ``model.config``."""
     path, equals, text = assignment.partition("=")
     if not equals or not path.strip():
         raise UsageError(f"--set {assignment!r}: expected KEY=VALUE", hint="for example --set optimizer.lr=3e-5")
     path = path.strip()
     if path in sections() and f"{path}.name" in keys():
         path = f"{path}.name"
-    find_key(path, "--set")
-    return path, substitute(parse_yaml(text, f"--set {path}"), f"--set {path}")
+    key = find_key(path, "--set")
+    value = parse_yaml(text, f"--set {path}")
+    if key.free and path == key.path:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"--set: '{path}' holds keys, not {_kind(value)}", hint=f"--set {path}.KEY=VALUE")
+        return {f"{path}.{name}": substitute(its, f"--set {path}") for name, its in value.items()}
+    return {path: substitute(value, f"--set {path}")}
 
 
 def resolve(
@@ -128,8 +133,7 @@ def resolve(
         values.update({k: (v, str(recipe_file)) for k, v in read_recipe(recipe_file).items()})
     values.update({k: (v, "") for k, v in (flags or {}).items() if v is not None})
     for assignment in assignments:
-        path, value = parse_set(assignment)
-        values[path] = (value, "--set")
+        values.update({path: (value, "--set") for path, value in parse_set(assignment).items()})
     return build(values)
 
 

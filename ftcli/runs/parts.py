@@ -19,6 +19,7 @@ from ftcli.models.tokenizers import train_wordpiece
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe
 from ftcli.tasks import TASKS
+from ftcli.trackers import TRACKERS
 from ftcli.trackers.console import Console
 
 PROBLEMS_SHOWN = 10
@@ -60,6 +61,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     kind = task_class(recipe)
     OPTIMIZERS.check(recipe.optimizer.name)
     SCHEDULES.check(recipe.schedule.name)
+    for name in filter(None, map(str.strip, recipe.log.trackers.split(","))):
+        TRACKERS.check(name)
     source = open_source(recipe.model)
     if source.note is not None:
         console.note(source.note)

@@ -60,6 +60,8 @@ FLAGS = [
     case(f"{TRAIN} {GOOD} --set optimizer.lr=fast", 2, "optimizer.lr", "fast"),
     case(f"{TRAIN} {GOOD} --set eval.metric=f2", 2, "f2", "f1_macro"),
     case(f"{TRAIN} {GOOD} --set schedule.name=linar", 2, "linar", "linear"),
+    case(f"{TRAIN} {GOOD} --set log.trackers=jsonl,tensorbord --dry-run", 2, "tensorbord", "tensorboard"),
+    case(f"{TRAIN} {GOOD} --set model.config=3", 2, "model.config", "holds keys"),
     case(f"{TRAIN} {GOOD} --set model.config.hidden_sise=3", 2, "hidden_sise", "hidden_size"),
     case(f"{TRAIN} {GOOD} --encoding utf-9", 2, "utf-9"),
     case(f"{TRAIN} {GOOD} --on-bad-row ignore", 2, "ignore", "skip"),

@@ -51,6 +51,12 @@ def test_environment_is_used_only_where_written(monkeypatch: pytest.MonkeyPatch)
     assert resolve(None, {}, ["model=$WHERE"]).model.name == "$WHERE"
 
 
+def test_several_at_once_by_set() -> None:
+    assert resolve(None, {}, ["model.config={hidden_size: 64, hidden_act: relu}"]).model.config == {
+        "hidden_size": 64, "hidden_act": "relu",
+    }  # fmt: skip
+
+
 def test_round_trip(tmp_path: Path) -> None:
     recipe = resolve(None, {"model.name": "x"}, ["model.config.hidden_size=64", "optimizer.lr=3e-5", "train.clip=null"])
     assert resolve(write(tmp_path / "r.yaml", to_yaml(recipe))) == recipe

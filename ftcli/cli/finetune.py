@@ -72,6 +72,8 @@ def command(
         return
     result = finetune.run(settings, console, resume=resume, deadline=deadline)
     if result.report is None:
+        if as_json:  # a document either way: that of the run as it was finished
+            print((result.folder.path / "report.json").read_text(encoding="utf-8"), end="")
         return
     show_report(result.report, as_json=as_json)
     for line in closing(result.folder.path, settings.data.name or "", result.report):

@@ -127,6 +127,7 @@ Made by `ftcli finetune`; the recipe that repeats it is `recipe.yaml` in the run
 from transformers import pipeline
 
 classify = pipeline("{kind}", model="path/to/this/folder")
+classify(["some text"], truncation=True)  # longer texts are cut as in training
 ```
 
 or `echo "some text" | ftcli predict RUN`.

@@ -81,7 +81,8 @@ class Console:
 
     def _say(self, text: str, style: str, level: int) -> None:
         shown = visible(text, keep="\n")
-        _LOG.log(level, shown.removeprefix("warning: "))
+        if shown:
+            _LOG.log(level, shown.removeprefix("warning: "))
         if self._quiet:
             return
         if self._screen is None:

@@ -256,6 +256,8 @@ def test_stopped_and_resumed_equals_uninterrupted(
     again = run_cli(*command, "--resume", cwd=tmp_path)
     assert again.code == 0
     assert "finished already" in again.stderr
+    document = run_cli("finetune", "--out", "parts", "--resume", "--json", cwd=tmp_path)
+    assert json.loads(document.stdout) == report(tmp_path / "parts"), "one document all the same"
 
 
 def wait_for_steps(metrics: Path, process: subprocess.Popen[str]) -> None:

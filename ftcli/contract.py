@@ -83,6 +83,8 @@ class Task(Protocol):
     columns: tuple[Column, ...]
     main_metric: str
     """Picks the best state; higher is better unless it is a loss."""
+    first_only: bool
+    """True where the head looks at the first token of each row alone, in architectures that have such a head."""
 
     def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
         """Learn the label set from the training split only; `names` are the source's own, in order."""

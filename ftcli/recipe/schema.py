@@ -97,6 +97,8 @@ class TrainRecipe:
     """Tokens per text; longer ones are cut (and counted). By default what the model takes, at most 512."""
     clip: float | None = _key(1.0, above=0)
     """Largest norm of the gradient; null for no clipping."""
+    unpadded: bool = True
+    """Run encoders over real tokens only, where the architecture can; false pads a batch to its longest row."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass; auto takes bf16 or fp16 on GPUs that have it, fp32 elsewhere."""
     device: str = "auto"

@@ -15,6 +15,7 @@ from ftcli.engine.precision import Precision, pick_device, pick_precision
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.load import Source, open_source, set_dropout
+from ftcli.models.speed import speed_up
 from ftcli.models.tokenizers import train_wordpiece
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe
@@ -89,7 +90,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
     data = drop_unknown(task, data, recipe.data)
     model, fresh = task.build_model(source)
-    model.to(device)
+    speed_up(model.to(device), device, unpadded=recipe.train.unpadded, first_only=task.first_only)
     recipe = choose_defaults(recipe, source, task, model, console)
     return Parts(recipe, source, data, task, model, fresh, precision)
 

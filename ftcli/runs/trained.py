@@ -16,6 +16,7 @@ from ftcli.engine.precision import Precision, pick_device, pick_precision
 from ftcli.engine.seeding import seed_everything
 from ftcli.errors import UsageError
 from ftcli.models.load import Source, open_source
+from ftcli.models.speed import speed_up
 from ftcli.recipe.load import build, read_recipe
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.parts import task_class
@@ -101,5 +102,5 @@ def open_trained(recipe: Recipe) -> Trained:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")
     task: Task = task_class(recipe)(source.tokenizer, source.max_length(recipe.train.max_length))
     model = task.load_model(source)
-    model.to(device)
+    speed_up(model.to(device), device, unpadded=recipe.train.unpadded, first_only=task.first_only)
     return Trained(replace(recipe, task=task.name), source, task, model, precision)

@@ -14,6 +14,7 @@ from ftcli.contract import Batch, Column, Evaluation, Example, Outputs, Predicti
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source, load_weights
+from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.tasks.text import pad, tokenize
 
 TEXT = Column(
@@ -37,6 +38,7 @@ class TextClassification:
     name = "text-classification"
     columns = (TEXT, LABEL)
     main_metric = "f1_macro"
+    first_only = True
     auto_class = AutoModelForSequenceClassification
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
@@ -167,6 +169,7 @@ class TextClassification:
         batch: Batch = {
             k: v for k, v in pad(self.tokenizer, examples, self.max_length).items() if k in self._model_inputs
         }
+        batch["rows"] = FlatRows.of(batch["attention_mask"])
         if "label" in examples[0]:
             batch["labels"] = torch.tensor([e["label"] for e in examples], dtype=torch.int64)
         return batch
@@ -177,7 +180,8 @@ class TextClassification:
     # Batches -> answers ---------------------------------------------------------------------------------------
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
-        return model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+        with known_rows(batch["rows"]):
+            return model(**{k: v for k, v in batch.items() if k in self._model_inputs and k != "labels"}).logits
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return {"loss": cross_entropy(outputs, batch["labels"])}

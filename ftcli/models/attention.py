@@ -1,0 +1,314 @@
+"""Attention over sequences of unequal length that lie one after the other, without padding between them.
+
+On the CPU, sequences of like length are taken together in portions small enough for the cache, and dropout on the
+attention probabilities stays as fast as its absence; on CUDA, flash attention's kernels for variable lengths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from ftcli.models.dropout import dropped_share, keep_mask
+
+PORTION = 1 << 15
+"""Most attention probabilities per head that several sequences are taken together for; more would leave the cache."""
+NEAR = 0.8
+"""Sequences at least this long, as a share of the longest, are padded to it and taken together."""
+CLOSE = 8
+"""Or at most this many tokens shorter."""
+_BLOCKED = -1e30
+"""Score of a key that must not be seen: finite, so that rows of padding stay numbers."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sequences taken together, padded to `width`."""
+
+    sequences: list[int]
+    width: int
+    start: int
+    """First token, where the sequences are of one length and lie side by side; else -1."""
+    source: Tensor | None = None
+    """(count * width,) the token for each place; padding repeats a token, and is blocked."""
+    real: Tensor | None = None
+    """Places that hold a token of their own."""
+    target: Tensor | None = None
+    """The tokens of these places."""
+    blocked: Tensor | None = None
+    """(count, 1, 1, width) true where a key is padding."""
+
+    @property
+    def count(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.start + self.count * self.width)
+
+    @property
+    def tokens(self) -> Tensor:
+        """The tokens of the group, in its order."""
+        return torch.arange(self.rows.start, self.rows.stop) if self.target is None else self.target
+
+
+class Layout:
+    """Where each sequence begins and ends among the tokens of a batch, and how attention takes them."""
+
+    def __init__(self, lengths: list[int], device: torch.device) -> None:
+        self.lengths, self.device = lengths, device
+        self.starts = np.concatenate([[0], np.cumsum(lengths)]).tolist()
+        self.tokens = int(self.starts[-1])
+        self.longest = max(lengths, default=0)
+
+    @cached_property
+    def boundaries(self) -> Tensor:
+        """(sequences + 1,) int32 on the device, as flash attention wants them."""
+        return moved(torch.tensor(self.starts, dtype=torch.int32), self.device)
+
+    @cached_property
+    def first_tokens(self) -> Tensor:
+        """(sequences,) int64 on the device: the place of each sequence's first token."""
+        return moved(torch.tensor(self.starts[:-1]), self.device)
+
+    @cached_property
+    def single(self) -> Tensor:
+        """`boundaries` where each sequence asks for one token only."""
+        return moved(torch.arange(len(self.lengths) + 1, dtype=torch.int32), self.device)
+
+    @cached_property
+    def groups(self) -> list[Group]:
+        """The sequences in groups of like length, each with no more than a portion of scores."""
+        return [self._group(rows) for rows in _alike(self.lengths)]
+
+    @cached_property
+    def inverse(self) -> Tensor | None:
+        """Where each token lies when the groups' tokens follow each other; None where that is its own place."""
+        order = torch.cat([group.tokens for group in self.groups])
+        places = torch.arange(self.tokens)
+        return None if torch.equal(order, places) else torch.empty_like(order).index_copy_(0, order, places)
+
+    def _group(self, rows: list[int]) -> Group:
+        lengths = [self.lengths[row] for row in rows]
+        width = max(lengths)
+        begins = [self.starts[row] for row in rows]
+        if all(length == width for length in lengths) and all(
+            after - before == width for before, after in pairwise(begins)
+        ):
+            return Group(rows, width, begins[0])
+        place = np.arange(width)
+        inside = place < np.asarray(lengths)[:, None]
+        source = np.where(inside, np.asarray(begins)[:, None] + place, np.asarray(begins)[:, None]).reshape(-1)
+        real = np.flatnonzero(inside.reshape(-1))
+        padded = None if inside.all() else torch.from_numpy(~inside)[:, None, None, :]
+        return Group(
+            rows, width, -1, torch.from_numpy(source), torch.from_numpy(real), torch.from_numpy(source[real]), padded
+        )
+
+
+def _alike(lengths: list[int]) -> list[list[int]]:
+    """Sequences of like length together, longest first, as many as a portion holds."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    found: list[list[int]] = []
+    for row in order:
+        if found:
+            width = lengths[found[-1][0]]
+            near = lengths[row] >= NEAR * width or lengths[row] >= width - CLOSE
+            if near and (len(found[-1]) + 1) * width * width <= PORTION:
+                found[-1].append(row)
+                continue
+        found.append([row])
+    return [sorted(rows) for rows in found]
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, scale: float, dropout: float, window: int | None
+) -> Tensor:
+    """softmax(query key^T * scale) value, each sequence by itself.
+
+    `query`, `key`, `value` and the result are (tokens, heads, size of a head). `dropout` falls on the probabilities;
+    `window` is the largest distance that is seen, None for no limit.
+    """
+    if query.device.type == "cuda":
+        ends, longest = layout.boundaries, layout.longest
+        return _flash(query, key, value, (ends, ends), (longest, longest), scale, dropout, window)
+    if not dropout:
+        return _plain(query, key, value, layout, scale, window)
+    return _Attention.apply(query, key, value, layout, scale, dropout, window)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def attend_from_first(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, scale: float, dropout: float
+) -> Tensor:
+    """`attend` for the first token of each sequence only: `query` and the result are (sequences, heads, size)."""
+    if query.device.type == "cuda":
+        return _flash(query, key, value, (layout.single, layout.boundaries), (1, layout.longest), scale, dropout, None)
+    parts = []
+    for group in layout.groups:
+        k, v = (_by_sequence(x, group) for x in (key, value))
+        q = query[group.sequences][:, :, None]
+        seen = None if group.blocked is None else ~group.blocked
+        parts.append(
+            nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale)[:, :, 0]
+        )
+    order = torch.tensor([row for group in layout.groups for row in group.sequences])
+    return torch.cat(parts)[torch.argsort(order)]
+
+
+def _flash(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    ends: tuple[Tensor, Tensor],
+    longest: tuple[int, int],
+    scale: float,
+    dropout: float,
+    window: int | None,
+) -> Tensor:
+    side = -1 if window is None else window
+    if not dropout:
+        from torch.nn.attention.varlen import varlen_attn
+
+        found = varlen_attn(query, key, value, *ends, *longest, scale=scale, window_size=(side, side))
+    else:
+        # What varlen_attn itself calls; the public function takes no dropout.
+        found = torch.ops.aten._flash_attention_forward(
+            query, key, value, *ends, *longest, dropout, False, False,
+            scale=scale, window_size_left=side, window_size_right=side,
+        )[0]  # fmt: skip
+    assert isinstance(found, Tensor)
+    return found
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """`x` from the host on `device`, without waiting."""
+    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and not x.is_cuda else x
+
+
+def _plain(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, window: int | None) -> Tensor:
+    """Torch's own attention, group by group."""
+    found = []
+    for group in layout.groups:
+        q, k, v = (_by_sequence(x, group) for x in (query, key, value))
+        seen = None if group.blocked is None else ~group.blocked
+        far = _far(group.width, window)
+        if far is not None:
+            seen = ~far if seen is None else seen & ~far | torch.eye(group.width, dtype=torch.bool)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
+        y = y.transpose(1, 2).flatten(0, 1)
+        found.append(y if group.real is None else y.index_select(0, group.real))
+    together = torch.cat(found)
+    return together if layout.inverse is None else together.index_select(0, layout.inverse)
+
+
+class _Attention(torch.autograd.Function):
+    """Attention group by group; probabilities are kept for the backward pass, negative where dropout fell."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layout: Layout,
+        scale: float,
+        dropout: float,
+        window: int | None,
+    ) -> Tensor:
+        share = dropped_share(dropout)
+        rescale = 1 / (1 - share) if share < 1 else 0.0
+        scaled, out = query * scale, torch.empty_like(query)
+        kept: list[Tensor] = []
+        for group in layout.groups:
+            q, k, v = (_take(x, group) for x in (scaled, key, value))
+            scores = torch.bmm(q, k.transpose(1, 2))
+            _block(scores, group, window)
+            probabilities = torch.softmax(scores, -1, out=scores)
+            if share:
+                # 0, 1 -> -1, 1: one tensor holds both the probability and whether it was kept.
+                signs = keep_mask(probabilities.numel(), dropout).mul_(2).sub_(1)
+                used = probabilities.mul_(signs.view(probabilities.shape)).clamp_min(0)
+            else:
+                used = probabilities
+            _put(torch.bmm(used, v), out, group)
+            kept.append(probabilities)
+        if share:
+            out.mul_(rescale)
+        ctx.save_for_backward(scaled, key, value, out, *kept)
+        ctx.layout, ctx.scale, ctx.rescale, ctx.dropped = layout, scale, rescale, bool(share)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, key, value, out, *kept = ctx.saved_tensors
+        # The sum over keys of gradient times probability, without the probabilities (as flash attention does).
+        along = (grads[0] * out).sum(-1, keepdim=True)
+        grad = grads[0] * ctx.rescale
+        d_query, d_key, d_value = (torch.empty_like(x) for x in (scaled, key, value))
+        for group, probabilities in zip(ctx.layout.groups, kept, strict=True):
+            q, k, v, g, total = (_take(x, group) for x in (scaled, key, value, grad, along))
+            if group.blocked is not None:  # what padding repeats must not count twice
+                padded = group.blocked.view(group.count, 1, group.width, 1)
+                for x in (g, total):
+                    x.view(group.count, -1, *x.shape[1:]).masked_fill_(padded, 0)
+            used = probabilities.clamp_min(0) if ctx.dropped else probabilities
+            _put(torch.bmm(used.transpose(1, 2), g), d_value, group)
+            d_scores = torch.bmm(g, v.transpose(1, 2)).mul_(used)
+            d_scores.addcmul_(probabilities.abs() if ctx.dropped else probabilities, total, value=-1)
+            _put(torch.bmm(d_scores, k), d_query, group)
+            _put(torch.bmm(d_scores.transpose(1, 2), q), d_key, group)
+        return d_query.mul_(ctx.scale), d_key, d_value, None, None, None, None
+
+
+def _take(x: Tensor, group: Group) -> Tensor:
+    """(tokens, heads, size) -> (count * heads, width, size) of the group's sequences."""
+    if group.source is None:
+        part = x[group.rows]
+        if group.count == 1:
+            return part.transpose(0, 1)
+    else:
+        part = x.index_select(0, group.source)
+    heads, size = x.shape[1:]
+    return part.view(group.count, group.width, heads, size).transpose(1, 2).reshape(-1, group.width, size)
+
+
+def _by_sequence(x: Tensor, group: Group) -> Tensor:
+    """(tokens, heads, size) -> (count, heads, width, size) of the group's sequences."""
+    part = _take(x, group)
+    return part.view(group.count, -1, *part.shape[1:])
+
+
+def _put(x: Tensor, out: Tensor, group: Group) -> None:
+    """The inverse of `_take`: real tokens into their places of `out`."""
+    heads, size = out.shape[1:]
+    by_token = x.view(group.count, heads, group.width, size).transpose(1, 2)
+    if group.source is None:
+        out[group.rows].view(group.count, group.width, heads, size).copy_(by_token)
+    else:
+        assert group.real is not None
+        assert group.target is not None
+        out.index_copy_(0, group.target, by_token.reshape(-1, heads, size).index_select(0, group.real))
+
+
+def _block(scores: Tensor, group: Group, window: int | None) -> None:
+    if group.blocked is not None:
+        scores.view(group.count, -1, group.width, group.width).masked_fill_(group.blocked, _BLOCKED)
+    far = _far(group.width, window)
+    if far is not None:
+        scores.masked_fill_(far, _BLOCKED)
+
+
+def _far(width: int, window: int | None) -> Tensor | None:
+    """(width, width) true where a key is out of a query's sight; None where none is."""
+    if window is None or width <= window + 1:
+        return None
+    place = torch.arange(width)
+    return (place[:, None] - place).abs() > window

@@ -1,0 +1,222 @@
+"""Encoders without padding: the tokens of a batch flattened into one row, each sequence attending to itself.
+
+Nothing of the model changes but the way its attention is called (transformers' attention interface) and two hooks:
+one flattens what goes into the encoder, one puts its result back into rows. Where a call or a model does not fit,
+it runs padded, as it was.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from ftcli.models.attention import Layout, attend, attend_from_first, moved
+
+ATTENTION = "ftcli_unpadded"
+ENCODERS = {
+    "bert": "encoder",
+    "roberta": "encoder",
+    "xlm-roberta": "encoder",
+    "camembert": "encoder",
+    "electra": "encoder",
+    "distilbert": "transformer",
+    "albert": "encoder",
+    "modernbert": "",
+}
+"""Architecture -> the part of its base model whose result goes back into rows; "" is the base model itself."""
+_COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert"}
+"""Architectures whose positions begin after the padding index."""
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class FlatRows:
+    """Where the real tokens of a padded batch lie, known on the host so that nobody has to ask the device."""
+
+    lengths: list[int]
+    places: Tensor
+    """(tokens,) int64 into the rows laid end to end, padding included."""
+
+    @classmethod
+    def of(cls, mask: Tensor) -> FlatRows | None:
+        """From an attention mask (rows, tokens); None where a row is empty or its padding is not on the right."""
+        lengths = mask.sum(1)
+        if not bool(torch.equal(mask != 0, torch.arange(mask.shape[1]) < lengths[:, None])) or bool(
+            (lengths < 1).any()
+        ):
+            return None
+        return cls(lengths.tolist(), mask.reshape(-1).nonzero().squeeze(1))
+
+
+_rows: ContextVar[FlatRows | None] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def known_rows(rows: FlatRows | None) -> Iterator[None]:
+    """What the model is called with inside has these rows."""
+    token = _rows.set(rows)
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+def run_unpadded(model: Any, *, first_only: bool = False) -> bool:
+    """Have `model` run without padding from now on; False, and nothing done, where its architecture cannot.
+
+    `first_only` says that whoever takes the encoder's result looks at the first token of each row alone, so that the
+    last layer computes no others (its keys and values aside); the result then holds that token only.
+    """
+    config = model.config
+    part = ENCODERS.get(config.model_type)
+    base = getattr(model, model.base_model_prefix, model)
+    encoder = getattr(base, part, None) if part else base
+    if part is None or not isinstance(encoder, nn.Module) or getattr(config, "is_decoder", False):
+        return False
+    if config._attn_implementation != "sdpa":
+        return False
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    model.set_attn_implementation(ATTENTION)
+    _Hooks(base, encoder)
+    if first_only and config.model_type in _LAYERS:
+        layers: Any = encoder.layer
+        layers[-1].forward = partial(_last_layer, layers[-1].forward, partial(_LAYERS[config.model_type], layers[-1]))
+    return True
+
+
+def _last_layer(
+    whole: Any, first_only: Any, hidden: Tensor, *given: Any, layout: Layout | None = None, **named: Any
+) -> Tensor:
+    """The last layer's forward pass: for first tokens where the batch is flattened, else as it was."""
+    if layout is None:
+        return whole(hidden, *given, **named)  # type: ignore[no-any-return]
+    return first_only(hidden[0], layout)[None]  # type: ignore[no-any-return]
+
+
+def _bert_layer(layer: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    """(tokens, size) -> (sequences, size): a layer of the BERT family for the first tokens."""
+    own, first = layer.attention.self, hidden[layout.first_tokens]
+    query, key, value = (
+        part(x).unflatten(-1, (own.num_attention_heads, -1))
+        for part, x in ((own.query, first), (own.key, hidden), (own.value, hidden))
+    )
+    dropout = own.dropout.p if layer.training else 0.0
+    seen = attend_from_first(query, key, value, layout, scale=own.scaling, dropout=dropout)
+    attended = layer.attention.output(seen.flatten(1), first)
+    return layer.output(layer.intermediate(attended), attended)  # type: ignore[no-any-return]
+
+
+_LAYERS = dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), _bert_layer)
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    layout: Layout | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Transformers' attention function: (rows, heads, tokens, size) each, to (rows, tokens, heads, size)."""
+    if layout is None:
+        padded: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+        return padded
+    window = options.get("sliding_window")
+    scaling = options.get("scaling")
+    query, key, value = (x[0].transpose(0, 1) for x in (query, key, value))
+    out = attend(
+        query,
+        key,
+        value,
+        layout,
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        dropout=options.get("dropout", 0.0),
+        # transformers gives the first distance out of sight, as flash attention's callers count.
+        window=None if window is None else window - 1,
+    )
+    return out[None], None
+
+
+class _Hooks:
+    """Flattens what comes into the base model, and makes rows again of what leaves its encoder."""
+
+    def __init__(self, base: Any, encoder: nn.Module) -> None:
+        self.config = base.config
+        self.names = list(inspect.signature(base.forward).parameters)
+        self.layout: Layout | None = None
+        self.places = torch.empty(0)
+        self.shape = (0, 0)
+        base.register_forward_pre_hook(self.flatten, with_kwargs=True)
+        encoder.register_forward_hook(self.make_rows)
+
+    def flatten(self, base: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Arguments of the base model for one long row; None, and padded running, where the call does not fit."""
+        self.layout = None
+        asked = {
+            n: v for n, v in [*zip(self.names, given, strict=False), *named.items()] if v is not None and v is not False
+        }
+        rows = self._rows(asked)
+        if rows is None:
+            return None
+        ids = asked["input_ids"]
+        device = ids.device
+        self.shape, self.places = ids.shape, moved(rows.places, device)
+        self.layout = Layout(rows.lengths, device)
+        flat = {n: v.reshape(-1)[self.places][None] for n, v in asked.items() if n in {"input_ids", "token_type_ids"}}
+        first = self.config.pad_token_id + 1 if self.config.model_type in _COUNTS_FROM_PADDING else 0
+        positions = torch.cat([torch.arange(first, first + length) for length in rows.lengths])
+        # ModernBERT takes one mask by kind of layer; that there is none cannot be said otherwise.
+        mask = dict.fromkeys(self.config.layer_types) if self.config.model_type == "modernbert" else None
+        return (), {
+            **{n: v for n, v in asked.items() if n not in flat},
+            **flat,
+            "attention_mask": mask,
+            "position_ids": moved(positions, device)[None],
+            "layout": self.layout,
+        }
+
+    def make_rows(self, encoder: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
+        """The encoder's result as (rows, tokens, size), zero where there is padding."""
+        if self.layout is None:
+            return None
+        self.layout = None
+        hidden = output.last_hidden_state[0]
+        rows, width = self.shape
+        if len(hidden) == rows < len(self.places):  # first tokens only
+            output.last_hidden_state = hidden[:, None]
+            return output
+        padded = hidden.new_zeros(rows * width, hidden.shape[-1]).index_copy(0, self.places, hidden)
+        output.last_hidden_state = padded.view(rows, width, -1)
+        return output
+
+    @staticmethod
+    def _rows(asked: dict[str, Any]) -> FlatRows | None:
+        """The rows of a plain call (token ids, at most a mask over them, nothing else wanted); None for another."""
+        ids, mask = asked.get("input_ids"), asked.get("attention_mask")
+        if (
+            set(asked) - {"input_ids", "attention_mask", "token_type_ids", "return_dict"}
+            or ids is None
+            or ids.ndim != 2
+        ):
+            return None
+        if ids.is_cuda and not (torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") in _HALF):
+            return None  # flash attention computes in half precision only
+        if ids.device.type not in {"cpu", "cuda"}:
+            return None
+        rows = _rows.get()
+        if rows is None and (mask is None or mask.shape == ids.shape):
+            rows = FlatRows.of(torch.ones(ids.shape) if mask is None else mask.cpu())
+        return rows if rows is not None and len(rows.lengths) == len(ids) else None

@@ -19,6 +19,7 @@ FREE = (
     "log.",
     "eval.batch_size",
     "train.device",
+    "train.activation_checkpointing",
     "train.max_rollbacks",
     "data.name",
     "model.name",

@@ -37,6 +37,11 @@ def several(items: Sequence[str], most: int) -> str:
     return f"{said} and {len(items) - most:,} more" if len(items) > most else said
 
 
+def amount(size: float) -> str:
+    """Bytes in words: ``12 MiB``, ``3.41 GiB``."""
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.3g} MiB"
+
+
 def _shown(character: str) -> str:
     if unicodedata.category(character) not in _HIDDEN or character in _JOINERS:
         return character

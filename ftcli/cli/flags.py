@@ -46,7 +46,8 @@ def option(flag: str, key: Key) -> inspect.Parameter:
     kind = bool if bool in parts else str  # numbers are read like those of a recipe, with its messages
     default = "" if key.default in (None, {}) or kind is bool else f" [default: {key.default}]"
     number = "INTEGER" if int in parts else "NUMBER" if float in parts else None
-    metavar = "|".join(get_args(literal)) if literal is not None else _METAVARS.get(flag, number)
+    words = [number, *get_args(literal)] if literal is not None else []
+    metavar = "|".join(word for word in words if word) or _METAVARS.get(flag, number)
     text = (key.help + default).replace("\n", " ")
     given = typer.Option(f"--{flag}", help=text, metavar=metavar, show_default=False)
     return inspect.Parameter(

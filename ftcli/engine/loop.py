@@ -53,7 +53,7 @@ class Loop:
         """(epoch, position) of steps whose rows are passed over."""
         self.rows_seen = 0
         """A checksum over the rows of all steps so far, in order."""
-        self.micro_batch = recipe.batch_size
+        self.micro_batch = recipe.rows_per_pass
         """Rows per forward pass: as asked for, or less once the device ran out of memory."""
         self.norm = torch.zeros((), device=precision.device)
         """The gradient's norm before clipping at the last step; where nothing is clipped it stays 0."""
@@ -167,7 +167,7 @@ class Loop:
         self.step, self.epoch, self.position = int(state["step"]), int(state["epoch"]), int(state["position"])
         self.skip = {(int(epoch), int(position)) for epoch, position in state["skip"]}
         self.rows_seen = int(state["rows_seen"])
-        self.micro_batch = min(int(state["micro_batch"]), self.recipe.batch_size)
+        self.micro_batch = min(int(state["micro_batch"]), self.recipe.rows_per_pass)
 
 
 def count_steps(recipe: TrainRecipe, steps_per_epoch: int) -> int:

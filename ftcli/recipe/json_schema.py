@@ -39,7 +39,10 @@ def _property(key: Key) -> dict[str, Any]:
     found: dict[str, Any] = {"description": key.help, "default": key.default}
     options = get_args(key.annotation) if get_origin(key.annotation) in (Union, types.UnionType) else (key.annotation,)
     literal = next((o for o in options if get_origin(o) is Literal), None)
-    if literal is not None:
+    plain = [o for o in options if o in _TYPES and o is not type(None)]
+    if literal is not None and plain:
+        found["anyOf"] = [*({"type": _TYPES[o]} for o in plain), {"enum": list(get_args(literal))}]
+    elif literal is not None:
         found["enum"] = list(get_args(literal)) + ([None] if type(None) in options else [])
     else:
         names = [_TYPES[o] for o in options]

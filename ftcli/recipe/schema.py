@@ -22,6 +22,10 @@ def _key(default: Any, **bounds: Any) -> Any:
     return field(default=default, metadata=bounds)
 
 
+ROWS_PER_PASS = 16
+"""What `train.batch_size` is by default, and what `auto` takes for the rows of a step."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TokenizerRecipe:
     """A tokenizer trained from the training texts."""
@@ -89,8 +93,8 @@ class TrainRecipe:
     """Passes over the training split; by default chosen by the model: fewer for a pretrained one."""
     max_steps: int | None = _key(None, at_least=1)
     """Stop after this many optimiser steps, whatever the epochs say."""
-    batch_size: int = _key(16, at_least=1)
-    """Rows per forward pass. Times gradient_accumulation, it makes the rows of one optimiser step."""
+    batch_size: int | Literal["auto"] = _key(ROWS_PER_PASS, at_least=1)
+    """Rows per forward pass; times gradient_accumulation, the rows of a step. auto: 16 times it, as memory allows."""
     gradient_accumulation: int = _key(1, at_least=1)
     """Forward passes per optimiser step; 4 x 2 rows give exactly the update of 8."""
     max_length: int | None = _key(None, at_least=3)
@@ -111,6 +115,16 @@ class TrainRecipe:
     """Only kernels that give the same bits every time, even where slower (CPU runs always repeat)."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: the same results, far less memory, about a third more time."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """Rows of one optimiser step."""
+        return (ROWS_PER_PASS if self.batch_size == "auto" else self.batch_size) * self.gradient_accumulation
+
+    @property
+    def rows_per_pass(self) -> int:
+        """Rows of one forward pass; all of the step where `auto` is not settled yet."""
+        return self.rows_per_step if self.batch_size == "auto" else self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,9 @@ import torch
 from ftcli.engine.checkpoint import training_bytes
 from ftcli.engine.evaluate import encode_rows, lengths
 from ftcli.engine.loop import count_steps, to_device
+from ftcli.runs import batch_size
 from ftcli.runs.parts import Parts
+from ftcli.text import amount
 from ftcli.trackers.console import Console
 
 SAMPLE_ROWS = 2000
@@ -20,13 +22,14 @@ ADAM_COPIES = 4
 
 def check(parts: Parts, console: Console) -> dict[str, Any]:
     """Put a long batch through the model, forward and backward, and estimate memory, disk and time."""
-    recipe, task, data = parts.recipe, parts.task, parts.data
+    task, data = parts.task, parts.data
     train = data.splits["train"]
     stride = max(1, len(train) // SAMPLE_ROWS)
     sample = encode_rows(task, train.select(range(0, len(train), stride)))
     sizes = lengths(sample)
-    size = recipe.train.batch_size
-    rows_per_step = size * recipe.train.gradient_accumulation
+    parts = batch_size.settle(parts, sample, console, remember=False)
+    recipe = parts.recipe
+    size, rows_per_step = recipe.train.rows_per_pass, recipe.train.rows_per_step
     total = count_steps(recipe.train, -(-len(train) // rows_per_step))
     tokens, seconds, peak = _measure(parts, sample[:size])
     parameters = sum(p.numel() * p.element_size() for p in parts.model.parameters())
@@ -43,6 +46,8 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
         "mean_tokens": round(mean_tokens, 1),
         "truncated_share": sum(bool(e.get("truncated")) for e in sample) / len(sample),
         "steps": total,
+        "batch_size": size,
+        "gradient_accumulation": recipe.train.gradient_accumulation,
         "lr": recipe.optimizer.lr,
         "epochs": recipe.train.epochs,
         "max_length": recipe.train.max_length,
@@ -87,7 +92,7 @@ def _measure(parts: Parts, examples: list[Any]) -> tuple[int, float, int]:
 
 def _words(name: str, value: Any) -> str:
     if name.endswith("_bytes"):
-        return f"{value / 2**30:.2f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
+        return amount(value)
     if name == "estimated_seconds":
         hours, rest = divmod(int(value), 3600)
         return f"{hours}:{rest // 60:02d}:{rest % 60:02d} of training"

@@ -23,10 +23,12 @@ def translated(recipe: TrainRecipe, place: Path) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
+        rows = recipe.rows_per_pass
+        less = max(1, rows // 2)
         raise OutOfMemoryError(
-            f"out of memory on {recipe.device} with {recipe.batch_size} rows a batch",
-            hint=f"--batch-size {max(1, recipe.batch_size // 2)} --set train.gradient_accumulation="
-            f"{2 * recipe.gradient_accumulation} gives the same result in less memory",
+            f"out of memory on {recipe.device} with {rows} rows a batch",
+            hint=f"--batch-size {less} --set train.gradient_accumulation={recipe.rows_per_step // less} gives the same "
+            f"result in less memory",
         ) from error
     except Exception as error:
         failure = system_error(error)

@@ -18,7 +18,7 @@ from ftcli.engine.seeding import seed_everything
 from ftcli.errors import FtcliError
 from ftcli.recipe.load import to_yaml
 from ftcli.recipe.schema import Recipe
-from ftcli.runs import dry_run
+from ftcli.runs import batch_size, dry_run
 from ftcli.runs.best import Best
 from ftcli.runs.environment import describe, model_fingerprint, prepare_process
 from ftcli.runs.failures import check_room, stoppable, translated
@@ -92,6 +92,8 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
     prints = {"model": model_fingerprint(parts.model), "data": dict(data.fingerprints)}
     facts = describe(parts.precision, recipe=recipe, fingerprints=prints)
     if resume:
+        parts = batch_size.as_before(parts, folder.path)
+        recipe = parts.recipe
         check_same(folder.path, recipe, prints, console)
     folder.write("recipe.yaml", without_secrets(to_yaml(recipe_to_repeat(recipe))))
     folder.write_json("environment.json", facts)
@@ -103,6 +105,10 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
 
     examples = encode(parts, "train", console, stop)
     validation = encode(parts, "validation", console, stop)
+    if recipe.train.batch_size == "auto":
+        parts = batch_size.settle(parts, examples, console)
+        recipe = parts.recipe
+        folder.write("recipe.yaml", without_secrets(to_yaml(recipe_to_repeat(recipe))))
     loop = build_loop(parts, examples)
     best = Best(recipe.eval.metric or task.main_metric, folder.checkpoints, recipe.eval.patience)
     with open_trackers(recipe.log.trackers, folder.path) as trackers:
@@ -110,8 +116,7 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
         fit = Fit(parts, loop, best, journal, trackers, validation, folder, console, stop)
         if resume:
             fit.resume()
-        size = recipe.train.batch_size * recipe.train.gradient_accumulation
-        console.info(f"training {loop.total_steps:,} steps of {size} rows")
+        console.info(f"training {loop.total_steps:,} steps of {recipe.train.rows_per_step} rows")
         fit.run()
         best.load_into(parts.model)
         report = finish(parts, folder, journal, best, console, stop)
@@ -147,7 +152,7 @@ def encode(parts: Parts, split: str, console: Console, stop: StopRequest | None 
 def build_loop(parts: Parts, examples: list[Example]) -> Loop:
     """Sampler, optimiser, schedule and loop of a run."""
     recipe = parts.recipe
-    sampler = Sampler(lengths(examples), recipe.train.batch_size * recipe.train.gradient_accumulation, recipe.seed)
+    sampler = Sampler(lengths(examples), recipe.train.rows_per_step, recipe.seed)
     total = count_steps(recipe.train, sampler.steps_per_epoch)
     optimizer = optim.OPTIMIZERS.part(recipe.optimizer.name)(parts.model, recipe.optimizer)
     factor = schedule.factor(recipe.schedule, total)

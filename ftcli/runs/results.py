@@ -96,7 +96,7 @@ def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:
     recipe, data = parts.recipe, parts.data
     base = _plain(parts.source.name)
     kind = {"text-classification": "text-classification"}.get(parts.task.name, parts.task.name)
-    rows = recipe.train.batch_size * recipe.train.gradient_accumulation
+    rows = recipe.train.rows_per_step
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["metrics"].items() if value is not None)
     return f"""---
 library_name: transformers

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.contract import Batch, Example, Progress, Task
+from ftcli.engine.ahead import Ahead, pinned
 from ftcli.engine.precision import Precision
 from ftcli.engine.seeding import restore_torch_state, torch_state
 from ftcli.errors import OutOfMemoryError
@@ -57,6 +58,7 @@ class Loop:
         """Rows per forward pass: as asked for, or less once the device ran out of memory."""
         self.norm = torch.zeros((), device=precision.device)
         """The gradient's norm before clipping at the last step; where nothing is clipped it stays 0."""
+        self._ahead = Ahead(self._collate, precision.device, pin=augment is None)
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
 
     def __iter__(self) -> Iterator[Progress]:
@@ -64,22 +66,23 @@ class Loop:
         while self.step < self.total_steps:
             if planned != self.epoch:
                 planned, plan = self.epoch, self.sampler.plan(self.epoch)
-            yield self._advance(plan[self.position], len(plan))
+            yield self._advance(plan)
 
     def rows_at(self, epoch: int, position: int) -> list[int]:
         """The rows of a step."""
         return [int(row) for row in self.sampler.plan(epoch)[position]]
 
-    def _advance(self, rows: np.ndarray, steps_in_epoch: int) -> Progress:
-        """One optimiser step over `rows`, `micro_batch` of them per forward pass."""
+    def _advance(self, plan: list[np.ndarray]) -> Progress:
+        """One optimiser step over the next rows of the epoch's `plan`, `micro_batch` of them per forward pass."""
         self.model.train()
         at = (self.epoch, self.position)
+        rows, steps_in_epoch = plan[self.position], len(plan)
         lr = self._set_lr()
         skipped = at in self.skip
         if skipped:
             loss, tokens = torch.zeros((), device=self.precision.device), 0
         else:
-            loss, tokens = self._forward_backward(rows)
+            loss, tokens = self._forward_backward(rows, self._next_rows(plan))
             self._update()
         self.rows_seen = zlib.crc32(np.asarray(rows, dtype=np.int64).tobytes(), self.rows_seen)
         self.step += 1
@@ -90,7 +93,13 @@ class Loop:
             self.epoch, self.position = self.epoch + 1, 0
         return Progress(self.step, self.total_steps, epoch, lr, loss, len(rows), tokens, ended, at, skipped)
 
-    def _forward_backward(self, rows: np.ndarray) -> tuple[Tensor, int]:
+    def _next_rows(self, plan: list[np.ndarray]) -> np.ndarray | None:
+        """The rows of the step after this one, where they can be made ready meanwhile."""
+        later = self.position + 1
+        known = later < len(plan) and self.step + 1 < self.total_steps and (self.epoch, later) not in self.skip
+        return plan[later] if known else None
+
+    def _forward_backward(self, rows: np.ndarray, following: np.ndarray | None) -> tuple[Tensor, int]:
         """Loss and tokens of a window, its gradients left in the model; half the rows per pass where memory is out.
 
         Sums over counts make the gradients the same whatever the rows per pass. Raises OutOfMemoryError at one row.
@@ -98,7 +107,11 @@ class Loop:
         while True:
             size = self.micro_batch
             before = torch_state(self.precision.device)
-            batches = [self._batch(rows[start : start + size]) for start in range(0, len(rows), size)]
+            batches = self._ahead.take(rows, size)
+            if self.augment is not None:
+                batches = [self.augment(batch) for batch in batches]
+            if following is not None:
+                self._ahead.start(following, size)
             try:
                 return self._accumulate(batches)
             except (RuntimeError, MemoryError) as error:
@@ -113,9 +126,8 @@ class Loop:
             restore_torch_state(before, self.precision.device)
             self.micro_batch = max(1, min(size, len(rows)) // 2)
 
-    def _batch(self, rows: np.ndarray) -> Batch:
-        batch = self.task.collate([self.examples[int(row)] for row in rows])
-        return self.augment(batch) if self.augment is not None else batch
+    def _collate(self, rows: np.ndarray) -> Batch:
+        return self.task.collate([self.examples[int(row)] for row in rows])
 
     def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int]:
         """Gradients of the whole window: loss sums over the window's counts, known before any forward pass."""
@@ -203,8 +215,8 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch's tensors on `device`, copied without waiting where that is possible."""
     if device.type == "cpu":
         return batch
-    pin = device.type == "cuda"
+    if device.type == "cuda":
+        batch = pinned(batch)  # itself, where it is already
     return {
-        k: (v.pin_memory() if pin else v).to(device, non_blocking=pin) if isinstance(v, Tensor) else v
-        for k, v in batch.items()
+        k: v.to(device, non_blocking=device.type == "cuda") if isinstance(v, Tensor) else v for k, v in batch.items()
     }

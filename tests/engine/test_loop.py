@@ -181,9 +181,9 @@ def test_the_loop_follows_the_plan_of_each_epoch() -> None:
     followed: list[list[int]] = []
     whole = Loop._forward_backward
 
-    def watched(self: Loop, rows: np.ndarray) -> tuple[torch.Tensor, int]:
+    def watched(self: Loop, rows: np.ndarray, following: np.ndarray | None) -> tuple[torch.Tensor, int]:
         followed.append([int(row) for row in rows])
-        return whole(self, rows)
+        return whole(self, rows, following)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "_forward_backward", watched)

@@ -85,6 +85,8 @@ class Task(Protocol):
     """Picks the best state; higher is better unless it is a loss."""
     first_only: bool
     """True where the head looks at the first token of each row alone, in architectures that have such a head."""
+    pad_to_multiple: int
+    """Lengths are padded to a multiple of it: a larger one makes fewer shapes, for models that are compiled."""
 
     def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
         """Learn the label set from the training split only; `names` are the source's own, in order."""

@@ -1,4 +1,4 @@
-"""How the forward pass runs: activations kept or computed again. Weights and their names stay what they are."""
+"""How the forward pass runs: activations kept or computed again, kernels compiled. Weights keep names and values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 from torch import nn
 
 from ftcli.errors import UsageError
+
+COMPILED_WIDTHS = 64
+"""Texts are padded to a multiple of it where the model is compiled: every new shape may be compiled anew."""
 
 
 def recompute_activations(model: nn.Module, name: str) -> None:
@@ -22,3 +25,18 @@ def recompute_activations(model: nn.Module, name: str) -> None:
         )
     enable = getattr(own, "activation_checkpointing_enable", None) or own.gradient_checkpointing_enable
     enable({"use_reentrant": False})
+
+
+def compile_forward(model: nn.Module) -> None:
+    """Have torch.compile make kernels for `model`, in place: parameters, their names and what is saved do not change.
+
+    Nothing is compiled before the first forward pass; a failure to is raised there (see `compiler_failed`).
+    """
+    model.compile()
+
+
+def compiler_failed(error: BaseException) -> bool:
+    """True where torch.compile could not make kernels, e.g. for want of a C++ compiler or of Triton."""
+    from torch._dynamo.exc import BackendCompilerFailed  # slow to import: only for runs that compile
+
+    return isinstance(error, BackendCompilerFailed)

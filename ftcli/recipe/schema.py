@@ -116,6 +116,9 @@ class TrainRecipe:
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: the same results, far less memory, about a third more time."""
 
+    compile: Literal["auto"] | bool = "auto"
+    """Compile the forward pass with torch.compile (minutes, once a run). auto: not, until it is measured to pay."""
+
     @property
     def rows_per_step(self) -> int:
         """Rows of one optimiser step."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ftcli.engine.checkpoint import free_bytes, training_bytes
+from ftcli.engine.forward import compiler_failed
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.errors import Interrupted, OutOfMemoryError, Stopped, UsageError, system_error
 from ftcli.recipe.schema import TrainRecipe
@@ -31,6 +32,11 @@ def translated(recipe: TrainRecipe, place: Path) -> Iterator[None]:
             f"result in less memory",
         ) from error
     except Exception as error:
+        if recipe.compile is True and compiler_failed(error):
+            raise UsageError(
+                f"torch.compile does not work here: {' '.join(str(error).split())[:200]}",
+                hint="--set train.compile=false, or install a C++ compiler (on a GPU: Triton too)",
+            ) from error
         failure = system_error(error)
         if failure is None:
             raise

@@ -12,6 +12,7 @@ from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
 from ftcli.engine.augment import TokenDropout
 from ftcli.engine.evaluate import encode_rows, lengths
+from ftcli.engine.forward import compile_forward
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.loop import Loop, count_steps
 from ftcli.engine.seeding import seed_everything
@@ -109,6 +110,9 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
         parts = batch_size.settle(parts, examples, console)
         recipe = parts.recipe
         folder.write("recipe.yaml", without_secrets(to_yaml(recipe_to_repeat(recipe))))
+    if recipe.train.compile is True:
+        compile_forward(parts.model)
+        console.note("the forward pass is compiled at its first step, which takes a while")
     loop = build_loop(parts, examples)
     best = Best(recipe.eval.metric or task.main_metric, folder.checkpoints, recipe.eval.patience)
     with open_trackers(recipe.log.trackers, folder.path) as trackers:

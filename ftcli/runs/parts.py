@@ -10,7 +10,7 @@ from torch import nn
 
 from ftcli.contract import Data, Problem, Rows, Task
 from ftcli.data.load import load as load_data
-from ftcli.engine.forward import recompute_activations
+from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations
 from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.precision import Precision, pick_device, pick_precision
 from ftcli.engine.schedule import SCHEDULES
@@ -94,6 +94,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     speed_up(model.to(device), device, unpadded=recipe.train.unpadded, first_only=task.first_only)
     if recipe.train.activation_checkpointing:
         recompute_activations(model, source.name)
+    if recipe.train.compile is True:
+        task.pad_to_multiple = COMPILED_WIDTHS
     recipe = choose_defaults(recipe, source, task, model, console)
     return Parts(recipe, source, data, task, model, fresh, precision)
 

@@ -20,6 +20,7 @@ FREE = (
     "eval.batch_size",
     "train.device",
     "train.activation_checkpointing",
+    "train.compile",
     "train.max_rollbacks",
     "data.name",
     "model.name",

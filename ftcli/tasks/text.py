@@ -38,10 +38,12 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Exam
     ]
 
 
-def pad(tokenizer: Any, examples: Sequence[Example], max_length: int) -> dict[str, Tensor]:
+def pad(
+    tokenizer: Any, examples: Sequence[Example], max_length: int, multiple: int = PAD_TO_MULTIPLE
+) -> dict[str, Tensor]:
     """(rows, tokens) int64 tensors, padded to the longest row on the tokenizer's side, with an attention mask."""
     longest = max(len(e["input_ids"]) for e in examples)
-    width = max(1, min(-(-longest // PAD_TO_MULTIPLE) * PAD_TO_MULTIPLE, max_length), longest)
+    width = max(1, min(-(-longest // multiple) * multiple, max_length), longest)
     fills = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
     left = tokenizer.padding_side == "left"
     batch = {

@@ -15,7 +15,7 @@ from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source, load_weights
 from ftcli.models.unpadded import FlatRows, known_rows
-from ftcli.tasks.text import pad, tokenize
+from ftcli.tasks.text import PAD_TO_MULTIPLE, pad, tokenize
 
 TEXT = Column(
     "text",
@@ -44,6 +44,7 @@ class TextClassification:
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.pad_to_multiple = PAD_TO_MULTIPLE
         self.labels: list[str] = []
         self._ids: dict[str, int] = {}
         self._positions: dict[int, int] | None = None
@@ -166,9 +167,8 @@ class TextClassification:
         return examples
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        batch: Batch = {
-            k: v for k, v in pad(self.tokenizer, examples, self.max_length).items() if k in self._model_inputs
-        }
+        padded = pad(self.tokenizer, examples, self.max_length, self.pad_to_multiple)
+        batch: Batch = {k: v for k, v in padded.items() if k in self._model_inputs}
         batch["rows"] = FlatRows.of(batch["attention_mask"])
         if "label" in examples[0]:
             batch["labels"] = torch.tensor([e["label"] for e in examples], dtype=torch.int64)

@@ -78,6 +78,7 @@ class Fit:
             try:
                 if self.best.validated != self.loop.step and self._validation_due(self.loop.step, self._ended()):
                     self._validate(self.loop.step, self._epoch())
+                self.journal.start()
                 for progress in self.loop if not self.best.exhausted else ():
                     bar.advance(1, rows=progress.rows, **self.journal.shown(self.best))
                     self._after(progress)

@@ -56,6 +56,10 @@ class Journal:
         self._began = time.perf_counter()
         self._last_loss: float | None = None
 
+    def start(self) -> None:
+        """The next step begins now: what came before it is no part of the training rate."""
+        self._began = time.perf_counter()
+
     def step(self, progress: Progress) -> dict[str, Any] | None:
         """Take in a step; the record where one is due, for `write` once the step is known to be sound."""
         if not progress.skipped:
@@ -91,7 +95,7 @@ class Journal:
     def validation(self, step: int, epoch: float, evaluation: Evaluation) -> None:
         """Write a validation; the time it took does not count against the training rate."""
         self._write(step, round(epoch, 6), "validation", evaluation)
-        self._began = time.perf_counter()
+        self.start()
 
     def final(self, split: str, evaluation: Evaluation, *, step: int, epoch: float) -> None:
         """Write the closing score, with the step and epoch of the state that was scored."""

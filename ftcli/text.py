@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -13,9 +14,16 @@ _JOINERS = "\u200c\u200d"
 """Format characters that real words (Persian) and emoji need; they cannot reorder or hide anything."""
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _SECRET = re.compile(
-    r"\b(hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{8,})|(?<=://)[^/@\s]+:[^/@\s]+(?=@)"
+    r"\b(?:hf_[A-Za-z0-9]{8,}|sk-[A-Za-z0-9_-]{8,}|gh[pousr]_[A-Za-z0-9]{8,}|github_pat_\w{8,}|glpat-[\w-]{8,}"
+    r"|AKIA[A-Z0-9]{12,})"
+    r"|(?<=://)[^/@\s]+(?=@)"  # user and password of a URL
+    r"|(?i:(?<=bearer )[\w.~+/=-]{8,})"
+    r"|(?i:(?<=[?&])((?:[\w.-]*[_-])?(?:token|key|secret|password|signature|sig)=))[^&\s'\"#]+"
 )
-_SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "MLFLOW_TRACKING_PASSWORD")
+_SECRET_VARIABLE = re.compile(
+    r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|(?:API|ACCESS|SECRET|PRIVATE)_?KEY)$"
+)
+"""Names of environment variables that hold one: HF_TOKEN, WANDB_API_KEY, AWS_SECRET_ACCESS_KEY, ..."""
 _SHORTEST_SECRET = 8
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -31,6 +39,21 @@ def visible(text: object, *, keep: str = "") -> str:
     return "".join(character if character in keep else _shown(character) for character in shown)
 
 
+def json_line(value: object) -> str:
+    """`value` as strict JSON on one line, readable in any script, with nothing in it that could drive a terminal."""
+    try:
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:  # a number that JSON has no word for
+        written = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, default=str)
+    if written.isascii() and written.isprintable():
+        return written
+    return "".join(_json_escape(c) if _hidden(c) else c for c in written)
+
+
+def _json_escape(character: str) -> str:
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
+
+
 def several(items: Sequence[str], most: int) -> str:
     """``a, b, c and 5 more``."""
     said = ", ".join(items[:most])
@@ -42,8 +65,12 @@ def amount(size: float) -> str:
     return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:,.3g} MiB"
 
 
+def _hidden(character: str) -> bool:
+    return unicodedata.category(character) in _HIDDEN and character not in _JOINERS
+
+
 def _shown(character: str) -> str:
-    if unicodedata.category(character) not in _HIDDEN or character in _JOINERS:
+    if not _hidden(character):
         return character
     code = ord(character)
     if character in _SHORT:
@@ -52,12 +79,11 @@ def _shown(character: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """`text` with access tokens, and the values of variables that usually hold one, replaced by ``***``."""
-    for name in _SECRET_VARIABLES:
-        value = os.environ.get(name, "")
-        if len(value) >= _SHORTEST_SECRET:
+    """`text` with access tokens, and the values of environment variables named for one, replaced by ``***``."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and value in text and _SECRET_VARIABLE.search(name.upper()):
             text = text.replace(value, "***")
-    return _SECRET.sub("***", text)
+    return _SECRET.sub(lambda found: f"{found[1] or ''}***", text)
 
 
 def finite(value: Any) -> Any:

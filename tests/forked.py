@@ -27,6 +27,15 @@ class Child:
         """Send a signal."""
         os.kill(self.pid, number)
 
+    def stop(self) -> None:
+        """Halt it between two of its instructions."""
+        self.kill(signal.SIGSTOP)
+        os.waitpid(self.pid, os.WUNTRACED)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        self.kill(signal.SIGCONT)
+
     def poll(self) -> int | None:
         """The exit code (negative: killed by that signal), or None while it runs."""
         if self._code is None:
@@ -49,7 +58,7 @@ class Child:
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
 
 
-def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None) -> Child:
+def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None, log: Path | None = None) -> Child:
     """Start `ftcli ARGUMENTS`; `before` runs in the child first, to break something there."""
     for name in (
         "ftcli.runs.finetune",
@@ -59,7 +68,7 @@ def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None) 
     ):
         import_module(name)  # once, here, and not in every child
     METRICS.part("accuracy")()
-    log = cwd / f"child-{time.monotonic_ns()}.log"
+    log = log or cwd / f"child-{time.monotonic_ns()}.log"
     pid = os.fork()
     if pid:
         return Child(pid, log)

@@ -136,10 +136,15 @@ def _prepare() -> None:
             signal.signal(getattr(signal, name), lambda *_: sys.exit(75))
 
 
+LONGEST = 4000
+"""Characters of a message that are shown: what was given may be a file's worth of text."""
+
+
 def _say(error: FtcliError) -> None:
-    print("error:", visible(without_secrets(error.message), keep="\n"), file=sys.stderr)
-    if error.hint:
-        print("hint:", visible(error.hint, keep="\n"), file=sys.stderr)
+    for kind, text in (("error:", error.message), ("hint:", error.hint or "")):
+        shown = visible(without_secrets(text), keep="\n")
+        if shown:
+            print(kind, shown if len(shown) <= LONGEST else f"{shown[:LONGEST]} ...", file=sys.stderr)
 
 
 def _close_quietly() -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -27,6 +28,10 @@ from ftcli.errors import UsageError
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 STATE, MANIFEST, BEST = "state.json", "manifest.json", "best.safetensors"
 FORMAT = 1
+_MISFIT = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError, SafetensorError,
+)  # fmt: skip
+"""What comes of a checkpoint whose checksums are right and whose content is not."""
 
 
 class DamagedError(Exception):
@@ -96,8 +101,8 @@ def write_snapshot(folder: Path, snapshot: Snapshot, keep: int) -> Path:
         files = {file.name: {"bytes": file.stat().st_size, "sha256": _hash(file)} for file in sorted(beside.iterdir())}
         (beside / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1), encoding="utf-8")
         for written in beside.iterdir():
-            _sync(written)
-        _sync(beside)
+            sync(written)
+        sync(beside)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -151,7 +156,7 @@ def load_newest(folder: Path, restore: Callable[[Path], None]) -> tuple[Path | N
         except DamagedError as damage:
             problems.append(f"{path.name} is damaged: {damage}")
             continue
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
+        except _MISFIT as error:
             misfit = f"{path.name} does not fit this run: {type(error).__name__} {str(error)[:200]}"
             problems.append(misfit)
             continue
@@ -180,6 +185,11 @@ def load_checkpoint(path: Path, loop: Loop) -> dict[str, Any]:
 
 def discard_after(folder: Path, step: int) -> None:
     """Drop what a process that died left half-written, and checkpoints of later steps than the one gone back to."""
+    target = folder / f"step-{step:08d}"
+    if target.is_dir():
+        _point_last_at(target)
+    else:
+        (folder / "last").unlink(missing_ok=True)
     for partial in folder.glob(".*.partial"):
         if partial.is_dir() and not partial.is_symlink():
             shutil.rmtree(partial)
@@ -204,7 +214,7 @@ def _point_last_at(target: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(target.name, target_is_directory=True)
     link.replace(target.parent / "last")
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def _optimizer_state(loop: Loop) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -240,7 +250,8 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or folder on the disk itself, not only in memory."""
     with suppress(PermissionError):  # some systems do not open folders
         handle = os.open(path, os.O_RDONLY)
         try:

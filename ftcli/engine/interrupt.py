@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
-class Leave(Exception):
-    """Raised out of work that can be done again, where the run was asked to stop."""
+class Leave(BaseException):
+    """Raised out of work that can be done again, where the run was asked to stop; no failure, so nothing catches it."""
 
 
 class StopRequest:
@@ -29,6 +31,7 @@ class StopRequest:
         """The step that the run is at."""
         self.needed = 0.0
         """Seconds that the next step and saving take: as much is kept free before the deadline."""
+        self._at_once = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -53,7 +56,19 @@ class StopRequest:
         if self.due:
             raise Leave
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Work with nothing to save, which may take minutes: a signal ends it where it is."""
+        self._at_once = True
+        try:
+            self.leave_if_due()
+            yield
+        finally:
+            self._at_once = False
+
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.signal == signal.SIGINT:
             os._exit(130)
         self.signal = number
+        if self._at_once:
+            raise Leave

@@ -201,7 +201,7 @@ def too_large(device: torch.device, *batches: Batch) -> OutOfMemoryError:
     tokens = max(count_tokens(batch) for batch in batches)
     return OutOfMemoryError(
         f"out of memory on {device} even with one row of {tokens:,} tokens per forward pass",
-        hint="a smaller --max-length or model",
+        hint=f"--max-length {max(1, tokens // 2)} or less, or a smaller model",
     )
 
 

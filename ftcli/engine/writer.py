@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from ftcli.engine.checkpoint import Snapshot, write_snapshot
+from ftcli.engine.checkpoint import Snapshot, sync, write_snapshot
 
 
 class Writer:
@@ -15,8 +16,10 @@ class Writer:
     A failure is kept for whoever asks: the checkpoint before stays whole and the run decides what it means.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    def __init__(self, folder: Path, keep: int, first: Sequence[Path] = ()) -> None:
         self.folder, self.keep = folder, keep
+        self.first = first
+        """Files whose lines so far go to the disk before a checkpoint does: a resumed run does not write them again."""
         self.seconds = 0.0
         """How long the last write took."""
         self.written: int | None = None
@@ -46,6 +49,9 @@ class Writer:
     def _write(self, snapshot: Snapshot) -> None:
         began = time.monotonic()
         try:
+            for file in self.first:
+                if file.exists():
+                    sync(file)
             write_snapshot(self.folder, snapshot, self.keep)
             self.written = snapshot.step
         except Exception as error:

@@ -254,9 +254,17 @@ def to_tree(recipe: Any) -> dict[str, Any]:
     }
 
 
-def to_yaml(recipe: Recipe) -> str:
-    """The recipe as a file that gives the same recipe again."""
-    return yaml.safe_dump(to_tree(recipe), sort_keys=False, allow_unicode=True, width=110)
+def to_yaml(recipe: Recipe, shown: Callable[[str], str] = str) -> str:
+    """The recipe as a file that gives the same recipe again, its texts as `shown`."""
+    return yaml.safe_dump(_texts(to_tree(recipe), shown), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _texts(tree: Any, shown: Callable[[str], str]) -> Any:
+    if isinstance(tree, Mapping):
+        return {key: _texts(value, shown) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_texts(value, shown) for value in tree]
+    return shown(tree) if isinstance(tree, str) else tree
 
 
 def replace(recipe: Recipe, **changes: Any) -> Recipe:

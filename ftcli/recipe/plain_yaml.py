@@ -11,12 +11,13 @@ import yaml
 
 from ftcli.errors import UsageError
 
-MAX_RECIPE_BYTES = 1_000_000
+MAX_RECIPE_BYTES = 200_000
+MAX_INTEGER = 2**63
 _ENV = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain YAML: no aliases (a few lines of them can fill the memory), no key twice, 1e-5 is a number."""
+    """Plain YAML: no aliases (a few lines of them can fill the memory), no key twice; 1e-5 is a number, 1:30 none."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -35,7 +36,24 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: Any) -> Any:
+        text = self.construct_scalar(node)
+        if ":" in text:
+            return text
+        value = super().construct_yaml_int(node)
+        if abs(value) > MAX_INTEGER:
+            raise yaml.YAMLError(
+                f"line {node.start_mark.line + 1}: a whole number of {len(text):,} digits is too large"
+            )
+        return value
 
+    def construct_yaml_float(self, node: Any) -> Any:
+        text = self.construct_scalar(node)
+        return text if ":" in text else super().construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", getattr(_Loader, f"construct_yaml_{_kind}"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+$"),

@@ -59,7 +59,6 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
     }
     for name, value in facts.items():
         console.info(f"{name.replace('_', ' ')}: {_words(name, value)}")
-    console.info("dry run passed: nothing was trained or written")
     return facts
 
 

@@ -20,6 +20,7 @@ from ftcli.runs.folder import open_folder
 from ftcli.runs.parts import Parts, drop_unknown, label_names
 from ftcli.runs.results import build_report, score, write_reports
 from ftcli.runs.trained import known_columns, left_behind, open_trained
+from ftcli.text import visible
 from ftcli.trackers.console import Console
 
 
@@ -28,8 +29,10 @@ def seen_in_training(run: Path | None, data: Data, split: str) -> str | None:
     facts = run / "environment.json" if run is not None else None
     if facts is None or not facts.is_file() or split not in data.fingerprints:
         return None
-    environment = json.loads(facts.read_text(encoding="utf-8"))
-    known = environment.get("fingerprints", {}).get("data", {})
+    try:
+        known = dict(json.loads(facts.read_text(encoding="utf-8"))["fingerprints"]["data"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return f"{facts} cannot be read: whether this run was trained on these rows is not known"
     if data.fingerprints[split] == known.get("train"):
         return f"{data.name} ({split}) is what this run was trained on: its score says nothing about new rows"
     if (
@@ -47,7 +50,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
     prepare_process()
     if not recipe.data.name:
         raise UsageError("no data given", hint="--data imdb, a file or folder, or --data builtin:reviews")
-    folder = open_folder(out, "evaluate", str(recipe.model.name), recipe.data.name, resume=False) if out else None
+    folder = open_folder(out, "evaluate", str(recipe.model.name), recipe.data.name) if out else None
     try:
         trained = open_trained(recipe)
         data = load_data(recipe.data, known_columns(trained), seed=recipe.seed, splits=(split,))
@@ -76,7 +79,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
             facts = describe(trained.precision, recipe=recipe, fingerprints={"data": dict(data.fingerprints)})
             folder.write_json("environment.json", facts)
             if data.skipped:
-                folder.write("skipped.txt", "".join(f"{p}\n" for p in data.skipped))
+                folder.write("skipped.txt", "".join(f"{visible(p)}\n" for p in data.skipped))
             write_reports(Path(folder.path), report)
         return report
     finally:

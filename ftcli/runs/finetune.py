@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ftcli.contract import Example
@@ -28,8 +30,8 @@ from ftcli.runs.folder import RunFolder, open_folder
 from ftcli.runs.journal import Journal, open_trackers
 from ftcli.runs.parts import Parts, assemble, require
 from ftcli.runs.results import build_report, score, write_model, write_reports
-from ftcli.runs.resume import check_same, nothing_left
-from ftcli.text import without_secrets
+from ftcli.runs.resume import begun_as, check_same, nothing_left
+from ftcli.text import visible, without_secrets
 from ftcli.trackers.console import Console
 
 
@@ -55,7 +57,8 @@ def run(
     """
     prepare_process()
     model_name, data_name = require(recipe)
-    folder = open_folder(recipe.out, "finetune", model_name, data_name, resume=resume)
+    began = partial(begun_as, recipe=recipe) if resume else None
+    folder = open_folder(recipe.out, "finetune", model_name, data_name, resumes=began)
     with folder.locked(console.note):
         if resume and nothing_left(folder, recipe):
             console.info(f"{folder.path} is finished already; nothing to resume")
@@ -68,7 +71,9 @@ def run(
                 stoppable(stop, folder.path),
             ):
                 seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
-                report = train(assemble(recipe, console), folder, console, resume=resume, stop=stop)
+                with stop.at_once():
+                    parts = assemble(recipe, console)
+                report = train(parts, folder, console, resume=resume, stop=stop)
         except (FtcliError, KeyboardInterrupt) as error:
             logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
             folder.discard_if_empty()
@@ -82,7 +87,11 @@ def check(recipe: Recipe, console: Console) -> dict[str, Any]:
     prepare_process()
     require(recipe)
     seed_everything(recipe.seed)
-    return dry_run.check(assemble(recipe, console), console)
+    parts = assemble(recipe, console)
+    facts = dry_run.check(parts, console)
+    check_room(parts, Path(recipe.out or "runs").expanduser())
+    console.info("dry run passed: nothing was trained or written")
+    return facts
 
 
 def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, stop: StopRequest) -> dict[str, Any]:
@@ -95,12 +104,13 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
     if resume:
         parts = batch_size.as_before(parts, folder.path)
         recipe = parts.recipe
-        check_same(folder.path, recipe, prints, console)
-    folder.write("recipe.yaml", without_secrets(to_yaml(recipe_to_repeat(recipe))))
+        check_same(folder.path, recipe, prints, facts, console)
+        folder.reopen()
+    folder.write("recipe.yaml", to_yaml(recipe_to_repeat(recipe), without_secrets))
     folder.write_json("environment.json", facts)
     if data.skipped:
         console.warn(f"{len(data.skipped):,} rows skipped; they are listed in {folder.path / 'skipped.txt'}")
-        folder.write("skipped.txt", "".join(f"{p}\n" for p in data.skipped))
+        folder.write("skipped.txt", "".join(f"{visible(p)}\n" for p in data.skipped))
     if parts.fresh:
         console.note(f"starts fresh: {', '.join(parts.fresh)}")
 

@@ -49,7 +49,8 @@ class Fit:
 
     def __post_init__(self) -> None:
         recipe, precision = self.parts.recipe, self.parts.precision
-        self.writer = Writer(self.folder.checkpoints, recipe.checkpoint.keep)
+        lines = [self.folder.path / name for name in ("metrics.jsonl", "events.jsonl")]
+        self.writer = Writer(self.folder.checkpoints, recipe.checkpoint.keep, lines)
         self.watch = Watch(precision.device, recipe.train.spike, check_norm=not precision.scaler.is_enabled())
         self.every_steps, self.every_seconds = checkpoint_rhythm(recipe.checkpoint.every)
         self._saved = self._stepped = time.monotonic()

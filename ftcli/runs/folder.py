@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import FULL, UsageError
-from ftcli.text import without_secrets
+from ftcli.text import json_line, visible, without_secrets
 
 MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "checkpoints", "model")
 
@@ -22,10 +22,10 @@ LOCK = ".lock"
 
 
 class _Discreet(logging.Formatter):
-    """A log line without access tokens."""
+    """A log line without access tokens, and without what could drive the terminal it is looked at on."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_secrets(super().format(record))
+        return visible(without_secrets(super().format(record)), keep="\n\t")
 
 
 class RunFolder:
@@ -42,6 +42,10 @@ class RunFolder:
     def finished(self) -> bool:
         """True once the run wrote its report."""
         return (self.path / "report.json").is_file()
+
+    def reopen(self) -> None:
+        """The run goes on: from here until it ends again it is not finished."""
+        (self.path / "report.json").unlink(missing_ok=True)
 
     def open_log(self) -> None:
         """Send the log of ftcli and of the libraries below to log.txt."""
@@ -85,7 +89,7 @@ class RunFolder:
     def event(self, step: int, name: str, **facts: Any) -> None:
         """Write down something out of the ordinary, in events.jsonl."""
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"step": step, "event": name, **facts}, ensure_ascii=False) + "\n")
+            handle.write(json_line({"step": step, "event": name, **facts}) + "\n")
 
     def write(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""
@@ -93,7 +97,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
-        self.write(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        self.write(name, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
     def discard_if_empty(self) -> None:
         """Remove a folder this process made and put nothing but a log into, and the folders made for it."""
@@ -107,21 +111,27 @@ class RunFolder:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all, also where the power goes."""
     beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text, encoding="utf-8")
+    with beside.open("w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
     beside.replace(path)
 
 
-def open_folder(out: str | None, command: str, model: str, data: str, *, resume: bool) -> RunFolder:
+def open_folder(
+    out: str | None, command: str, model: str, data: str, *, resumes: Callable[[Path], bool] | None = None
+) -> RunFolder:
     """The folder a run writes into, made now so that an unwritable place is known before any work.
 
-    Without `out`: runs/COMMAND-MODEL-DATA, numbered when taken (the unfinished newest one when resuming).
-    Raises UsageError for a place that holds another run or cannot be written.
+    Without `out`: runs/COMMAND-MODEL-DATA, numbered when taken; when resuming, the newest of them that `resumes` says
+    was begun as this run, or the newest. Raises UsageError for a place that holds another run or cannot be written.
     """
+    resume = resumes is not None
     if out is None:
         stem = f"{command}-{_slug(model)}-{_slug(data)}"
-        path = _free_name(Path("runs"), stem, resume=resume)
+        path = _own_name(Path("runs"), stem, resumes)
     else:
         path = Path(out).expanduser()
         if path.is_file():
@@ -135,7 +145,9 @@ def open_folder(out: str | None, command: str, model: str, data: str, *, resume:
             )
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while not _made(path, new=out is None and not resume):  # another process took the name in between
+            path = _own_name(path.parent, stem, None)
         probe = path / f".writable-{os.getpid()}"
         probe.write_text("")
         probe.unlink()
@@ -183,15 +195,28 @@ def cannot_write(path: Path, error: OSError, *, flag: str = "--out") -> UsageErr
     return UsageError(f"cannot write to '{path}': {error.strerror or error}", hint=f"{free}choose another {flag}")
 
 
-def _free_name(parent: Path, stem: str, *, resume: bool) -> Path:
-    number = 1
-    path = parent / stem
-    newest = None
-    while path.exists():
-        newest = path
-        number += 1
-        path = parent / f"{stem}-{number}"
-    return newest if resume and newest is not None else path
+def _made(path: Path, *, new: bool) -> bool:
+    """Make the folder; False where it has to be a new one and is there already."""
+    try:
+        path.mkdir(exist_ok=not new)
+    except FileExistsError:
+        if not new:
+            raise
+        return False
+    return True
+
+
+def _own_name(parent: Path, stem: str, resumes: Callable[[Path], bool] | None) -> Path:
+    """The run to resume, or a name above all that are taken."""
+    numbers = {
+        int(found[1] or 1): path
+        for path in parent.glob(f"{stem}*")
+        if (found := re.fullmatch(re.escape(stem) + r"(?:-([2-9]|[1-9]\d{1,8}))?", path.name)) is not None
+    }
+    newest_first = [numbers[number] for number in sorted(numbers, reverse=True)]
+    if resumes is not None and newest_first:
+        return next((path for path in newest_first if resumes(path)), newest_first[0])
+    return parent / f"{stem}-{max(numbers) + 1}" if numbers else parent / stem
 
 
 def _slug(name: str) -> str:

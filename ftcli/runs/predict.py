@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from ftcli.recipe.schema import Recipe
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import cannot_write
 from ftcli.runs.trained import known_columns, left_behind, open_trained
-from ftcli.text import finite
+from ftcli.text import json_line
 from ftcli.trackers.console import Console
 
 
@@ -38,18 +37,10 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
                 answer: dict[str, Any] = {"error": record.error, "line": record.line}
             else:
                 answer = {**record.values, **prediction}
-            out.write(_line(answer))
+            out.write(json_line(answer) + "\n")
             out.flush()
             bar.advance(1)
     return failed
-
-
-def _line(answer: dict[str, Any]) -> str:
-    """A line of strict JSON: a field of the input that is NaN or infinite becomes null."""
-    try:
-        return json.dumps(answer, ensure_ascii=False, allow_nan=False, default=str) + "\n"
-    except ValueError:
-        return json.dumps(finite(answer), ensure_ascii=False, allow_nan=False, default=str) + "\n"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.contract import Evaluation, Example
+from ftcli.engine.checkpoint import sync
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.seeding import randomness_kept
@@ -81,7 +82,7 @@ def write_reports(folder: Path, report: dict[str, Any]) -> None:
 
 
 def write_model(parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best) -> None:
-    """model/ as the transformers library loads it, with a model card."""
+    """model/ as the transformers library loads it, with a model card; on the disk before a report says it is there."""
     model: Any = parts.model
     model.save_pretrained(folder.model)
     tokenizer: Any = parts.source.tokenizer
@@ -89,6 +90,8 @@ def write_model(parts: Parts, folder: RunFolder, report: dict[str, Any], best: B
     for weights in folder.model.glob("*.safetensors"):  # written for their owner only, whatever the umask says
         weights.chmod((folder.model / "config.json").stat().st_mode & 0o777)
     (folder.model / "README.md").write_text(model_card(parts, report, best), encoding="utf-8")
+    for file in (*folder.model.iterdir(), folder.model):
+        sync(file)
 
 
 def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:

@@ -11,6 +11,7 @@ from ftcli.errors import UsageError
 from ftcli.recipe.load import flatten, read_recipe, to_tree
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.folder import RunFolder
+from ftcli.text import without_secrets
 from ftcli.trackers.console import Console
 
 FREE = (
@@ -26,42 +27,95 @@ FREE = (
     "model.name",
 )
 """Settings that a resumed run may change without computing anything else. Data and model are compared by content."""
+NAMES = ("model.name", "data.name")
 RAISED = ("train.epochs", "train.max_steps")
 """Settings that may be raised: the run goes on for longer."""
+BITS = {"versions": ("torch", "transformers", "tokenizers"), "hardware": ("device", "device_name", "threads")}
+"""What in environment.json the last bits of a result depend on."""
+
+
+def begun_as(folder: Path, recipe: Recipe) -> bool:
+    """True where the run in `folder` was asked for as this one is; what `recipe` leaves open matches anything."""
+    file = folder / "recipe.yaml"
+    if not file.is_file():
+        return False
+    before, now = read_recipe(file), _settings(recipe)
+    named = all(now[key] == before.get(key) for key in NAMES)
+    return named and not _differences(before, _given(now, before))[0]
 
 
 def nothing_left(folder: RunFolder, recipe: Recipe) -> bool:
-    """True for a finished run that is not asked to train for longer."""
+    """True for a finished run that is not asked to train for longer, or in another way."""
     if not folder.finished:
         return False
     before = read_recipe(folder.path / "recipe.yaml")
-    return not any(_higher(getattr(recipe.train, key.split(".")[1]), before.get(key)) for key in RAISED)
+    different, raised = _differences(before, _given(_settings(recipe), before))
+    return not different and not raised
 
 
-def check_same(folder: Path, recipe: Recipe, fingerprints: Mapping[str, Any], console: Console) -> None:
+def check_same(
+    folder: Path, recipe: Recipe, fingerprints: Mapping[str, Any], facts: Mapping[str, Any], console: Console
+) -> None:
     """UsageError, showing the difference, where the run in `folder` is not the one asked for."""
     file = folder / "recipe.yaml"
     if not file.is_file():
         return
-    before, now = read_recipe(file), flatten(to_tree(recipe), "recipe")
-    different = []
-    for key in sorted({*before, *now}):
-        old, new = before.get(key), now.get(key)
-        if old == new or key.startswith(FREE):
-            continue
-        if key in RAISED and _higher(new, old):
-            console.note(f"{key} is {new} now, {old} before")
-            continue
-        different.append(f"{key}: {old} before, {new} now")
-    known = _known_fingerprints(folder)
-    for kind, old in sorted(known.items()):
-        if old != (new := _flat(fingerprints).get(kind)):
-            different.append(f"{kind}: content {str(old)[:12]} before, {str(new)[:12]} now")
+    different, raised = _differences(read_recipe(file), _settings(recipe))
+    for line in raised:
+        console.note(line)
+    environment = _environment(folder)
+    if environment is None:
+        console.warn("environment.json cannot be read: whether data and model are the same as before is not known")
+    else:
+        now = _flat(fingerprints)
+        for kind, old in sorted(_flat(environment["fingerprints"]).items()):
+            if old != now.get(kind):
+                different.append(f"{kind}: content {str(old)[:12]} before, {str(now.get(kind))[:12]} now")
     if different:
         raise UsageError(
             f"'{folder}' is another run; it cannot be resumed as this one:\n" + "\n".join(f"  {d}" for d in different),
             hint=f"ftcli finetune {file} --resume --out {folder} goes on as it began; or choose another --out",
         )
+    moved = _moved(environment or {}, facts)
+    if moved:
+        console.warn(f"the last bits may differ from a run in one place: {'; '.join(moved)}")
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """The recipe by dotted path, as its run folder keeps it: without secrets."""
+    found = flatten(to_tree(recipe), "recipe")
+    return {key: without_secrets(value) if isinstance(value, str) else value for key, value in found.items()}
+
+
+def _given(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """`now` with what it leaves open as it was chosen `before`."""
+    open_keys = {key for key, value in now.items() if value is None or (key, value) == ("task", "auto")}
+    return {key: before.get(key) if key in open_keys else value for key, value in now.items()}
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """What makes it another run, and what only makes it longer, in words."""
+    different, raised = [], []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if old == new or key.startswith(FREE):
+            continue
+        if key in RAISED and _higher(new, old):
+            raised.append(f"{key} is {new} now, {old} before")
+        else:
+            different.append(f"{key}: {old} before, {new} now")
+    return different, raised
+
+
+def _moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Versions and hardware on which the bits of a result depend, where they changed."""
+    return [
+        f"{name} {old} before, {new} now"
+        for kind, names in BITS.items()
+        if isinstance(before.get(kind), Mapping)
+        for name in names
+        if (old := before[kind].get(name)) != (new := now[kind].get(name))
+    ]
 
 
 def _higher(new: Any, old: Any) -> bool:
@@ -69,12 +123,14 @@ def _higher(new: Any, old: Any) -> bool:
     return new is not None and old is not None and new > old
 
 
-def _known_fingerprints(folder: Path) -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, Any] | None:
+    """environment.json, or None where it is not one."""
     try:
-        environment = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-        return _flat(environment["fingerprints"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        found = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        _flat(found["fingerprints"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return dict(found)
 
 
 def _flat(fingerprints: Mapping[str, Any]) -> dict[str, str]:

@@ -216,11 +216,3 @@ def test_a_data_file_that_vanished(tmp_path: Path, tiny_bert_dir: Path, one_bad_
     assert gone.code == 3, gone.stderr
     assert "train" in gone.stderr
     assert (tmp_path / "run" / "checkpoints" / "last" / "state.json").is_file()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
-    (tmp_path / "run").mkdir(mode=0o500)
-    done = run_cli(*command(tiny_bert_dir, reviews_dir), cwd=tmp_path)
-    assert done.code == 2
-    assert "cannot write" in done.stderr

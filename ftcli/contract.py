@@ -152,6 +152,9 @@ class Tracker(Protocol):
     """A place metrics go. `log` takes one flat record (see metrics.jsonl in the contract)."""
 
     def log(self, record: Mapping[str, Any]) -> None: ...
+    def flush(self) -> None:
+        """What was logged is kept from here on; OSError where it cannot be (a full disk)."""
+
     def truncate_after(self, step: int) -> None:
         """Forget records of later steps and ``final`` ones, where the place can: a resumed run writes them again."""
 

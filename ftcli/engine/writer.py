@@ -33,6 +33,10 @@ class Writer:
         self._thread = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint", daemon=True)
         self._thread.start()
 
+    def fail(self, failure: Exception) -> None:
+        """A checkpoint could not even be begun."""
+        self._failure = failure
+
     def wait(self) -> None:
         """Until nothing is being written."""
         if self._thread is not None:

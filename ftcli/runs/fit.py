@@ -123,6 +123,11 @@ class Fit:
         self._tell_failure()
         if self.writer.written == self.loop.step:
             return
+        try:
+            self.trackers.flush()  # a resumed run does not write the lines before its checkpoint again
+        except OSError as error:
+            self.writer.fail(error)
+            return
         self.best.prune()
         state = {
             "best": self.best.state(),

@@ -87,9 +87,13 @@ class RunFolder:
             os.close(handle)
 
     def event(self, step: int, name: str, **facts: Any) -> None:
-        """Write down something out of the ordinary, in events.jsonl."""
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as handle:
-            handle.write(json_line({"step": step, "event": name, **facts}) + "\n")
+        """Write down something out of the ordinary, in events.jsonl, unless the disk is full (which is said anyway)."""
+        try:
+            with (self.path / "events.jsonl").open("a", encoding="utf-8") as handle:
+                handle.write(json_line({"step": step, "event": name, **facts}) + "\n")
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
 
     def write(self, name: str, text: str) -> None:
         """Write a text file whole or not at all."""

@@ -25,6 +25,10 @@ class Trackers:
         for member in self.members:
             member.log(record)
 
+    def flush(self) -> None:
+        for member in self.members:
+            member.flush()
+
     def truncate_after(self, step: int) -> None:
         """Forget what was logged after `step`: a resumed run writes it again."""
         for member in self.members:
@@ -100,6 +104,7 @@ class Journal:
     def final(self, split: str, evaluation: Evaluation, *, step: int, epoch: float) -> None:
         """Write the closing score, with the step and epoch of the state that was scored."""
         self._write(step, round(epoch, 6), split, evaluation, final=True)
+        self.tracker.flush()
 
     def _write(self, step: int, epoch: float, split: str, evaluation: Evaluation, **more: Any) -> None:
         self.tracker.log({"step": step, "epoch": epoch, "split": split, **more, **evaluation.metrics})

@@ -31,6 +31,10 @@ class TensorBoard:
             if name not in _NOT_CURVES and isinstance(value, (int, float)) and not isinstance(value, bool):
                 self._writer.add_scalar(f"{split}/{name}", value, step)
 
+    def flush(self) -> None:
+        """Write what is held back."""
+        self._writer.flush()
+
     def truncate_after(self, step: int) -> None:
         """A resumed run starts over at `step`: TensorBoard hides the older points beyond it."""
         self._writer.close()

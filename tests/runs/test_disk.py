@@ -19,7 +19,7 @@ from tests.tiny import run_cli
 SIZE = 4 * 2**20
 LINES = 2**16
 """Room for some lines of metrics and for no checkpoint."""
-LONG = ("--epochs", "60", "--set", "checkpoint.every=5", "--set", "eval.every=40")
+LONG = ("--epochs", "60", "--set", "checkpoint.every=5", "--set", "eval.every=1000")
 
 
 @pytest.fixture
@@ -64,13 +64,14 @@ def newest(run: Path) -> str:
     return (run / "checkpoints" / "last").resolve().name
 
 
-def test_full_for_a_while(small_disk: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
-    """No room for a checkpoint, and room again: one that could not be written costs nothing but a word."""
+@pytest.mark.parametrize("leave", [0, LINES])
+def test_full_for_a_while(leave: int, small_disk: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
+    """No room, and room again: a checkpoint that could not be written costs nothing but a word."""
     child = start(*command(tiny_bert_dir, reviews_dir, *LONG), cwd=small_disk, log=tmp_path / "said")
     run = small_disk / "run"
     until(lambda: newest(run) > "step-00000010", child)
     child.stop()
-    filler = fill(small_disk, leave=LINES)
+    filler = fill(small_disk, leave=leave)
     before = newest(run)
     child.go_on()
     ended = time.monotonic() + 1.0
@@ -80,6 +81,8 @@ def test_full_for_a_while(small_disk: Path, tmp_path: Path, tiny_bert_dir: Path,
     assert child.wait() == 0, child.said()
     assert "a checkpoint could not be written (No space left on device" in child.said()
     assert {event["event"] for event in events(run)} == {"checkpoint_failed"}
+    steps = [r["step"] for r in map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())]
+    assert [step for step in range(2, 721, 2) if step not in steps] == [], "lines that had no room were written later"
     assert json.loads((run / "report.json").read_text(encoding="utf-8"))["metrics"]["accuracy"] > 0.5
 
 

@@ -25,7 +25,7 @@ def show(
 
     Defaults, and what it takes from the recipes it extends.
     """
-    recipe = resolve(file, {}, set_ or ())
+    recipe = resolve(file, {}, set_ or (), shown=True)
     typer.echo(json.dumps(to_tree(recipe), indent=2) if as_json else to_yaml(recipe), nl=as_json)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -169,18 +169,31 @@ def load_newest(folder: Path, restore: Callable[[Path], None]) -> tuple[Path | N
 def load_checkpoint(path: Path, loop: Loop) -> dict[str, Any]:
     """Put the state of the whole checkpoint `path` into `loop`; returns the run's own `progress`."""
     state = json.loads((path / STATE).read_text(encoding="utf-8"))
-    tensors = load_file(path / MODEL)
-    expected = own_tensors(loop.model)
-    if tensors.keys() != expected.keys():
-        raise ValueError(f"weights {sorted(tensors.keys() ^ expected.keys())[:3]} are in one of the two only")
-    loop.model.load_state_dict(tensors, strict=False)
+    for file in (MODEL, BEST):
+        check_weights(path / file, loop.model)
+    loop.model.load_state_dict(load_file(path / MODEL), strict=False)
     _restore_optimizer(loop, load_file(path / OPTIMIZER), state["optimizer"])
     restore_random_state(load_file(path / RANDOM), state["random"], loop.precision.device)
     if state["scaler"]:
         loop.precision.scaler.load_state_dict(state["scaler"])
     loop.restore(state["loop"])
+    if min(loop.step, loop.epoch, loop.position) < 0:
+        raise ValueError("a position before the first step")
+    loop.rows_at(loop.epoch, loop.position)  # LookupError where there is no such step
     progress: dict[str, Any] = state["progress"]
     return progress
+
+
+def check_weights(path: Path, model: nn.Module) -> None:
+    """ValueError (or safetensors' own error) where the weights in `path`, if it is there, are not those of `model`."""
+    if not path.exists():
+        return
+    expected = {name: list(tensor.shape) for name, tensor in own_tensors(model).items()}
+    with safe_open(path, "pt") as weights:
+        found = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+    for name in sorted({*found, *expected}):
+        if found.get(name) != expected.get(name):
+            raise ValueError(f"'{name}' has the shape {found.get(name)}, not {expected.get(name)}")
 
 
 def discard_after(folder: Path, step: int) -> None:

@@ -14,6 +14,9 @@ from ftcli.errors import UsageError, did_you_mean
 from ftcli.recipe.plain_yaml import MAX_RECIPE_BYTES, environment, parse_yaml, substitute
 from ftcli.recipe.schema import Key, Recipe, keys, sections
 
+TRUST = "model.trust_remote_code"
+"""Takes effect where the command line says it, not a recipe, which may come from anybody."""
+
 
 def read_recipe(path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The settings of a recipe file by dotted path, those of the recipes it extends below its own."""
@@ -123,8 +126,10 @@ def resolve(
     recipe_file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
     assignments: Iterable[str] = (),
+    *,
+    shown: bool = False,
 ) -> Recipe:
-    """The Recipe of a command line.
+    """The Recipe of a command line; with `shown` only to be looked at.
 
     `flags` maps dotted paths to values (None: not given). Raises UsageError for anything unknown or mistyped.
     """
@@ -134,6 +139,12 @@ def resolve(
     values.update({k: (v, "") for k, v in (flags or {}).items() if v is not None})
     for assignment in assignments:
         values.update({path: (value, "--set") for path, value in parse_set(assignment).items()})
+    trust, origin = values.get(TRUST, (False, ""))
+    if trust and not shown and origin not in ("", "--set"):
+        raise UsageError(
+            f"{origin}: {TRUST}: a recipe may not run code that comes with a model",
+            hint="--trust-remote-code on the command line, if you trust the author of that code",
+        )
     return build(values)
 
 

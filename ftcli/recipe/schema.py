@@ -48,7 +48,7 @@ class ModelRecipe:
     """Changes to the model's configuration, e.g. hidden_size of a preset."""
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
     trust_remote_code: bool = False
-    """Run Python code that comes with a Hub model. Off unless you trust its author."""
+    """Run Python code that comes with a model, if you trust its author; only the command line can say so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,8 +58,9 @@ def run(recipe: Recipe, console: Console, *, steps: int) -> dict[str, Any]:
 def _resume(recipe: Recipe, parts: Path) -> None:
     file = parts.parent / "recipe.yaml"
     file.write_text(to_yaml(recipe), encoding="utf-8")
+    trust = ["--trust-remote-code"] if recipe.model.trust_remote_code else []
     done = subprocess.run(
-        [sys.executable, "-m", "ftcli", "finetune", str(file), "--out", str(parts), "--resume", "--quiet"],
+        [sys.executable, "-m", "ftcli", "finetune", str(file), "--out", str(parts), "--resume", "--quiet", *trust],
         capture_output=True,
         text=True,
         check=False,

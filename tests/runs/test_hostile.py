@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 import unicodedata
 from pathlib import Path
@@ -137,3 +138,33 @@ def test_what_is_shown_is_printable() -> None:
     assert json.loads(written)["text"] == nasty
     hidden = {c for c in written if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
     assert hidden == {"\u200c", "\u200d"}, "joiners of real words stay"
+
+
+def test_a_recipe_cannot_have_code_run(tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
+    """Only who types the command can; what was allowed is written down."""
+    asked = ("--model", "coded", "--data", str(reviews_dir), "--max-steps", "1", "--out", "run")
+    shutil.copytree(tiny_bert_dir, tmp_path / "coded")
+    config = json.loads((tmp_path / "coded" / "config.json").read_text(encoding="utf-8"))
+    config["auto_map"] = {"AutoConfig": "own.Config"}
+    config["model_type"] = "own"
+    (tmp_path / "coded" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "coded" / "own.py").write_text(
+        "from pathlib import Path\nfrom transformers import BertConfig\n"
+        f"Path({str(tmp_path / 'ran')!r}).touch()\nclass Config(BertConfig):\n    model_type = 'own'\n"
+    )
+    (tmp_path / "base.yaml").write_text("model: {trust_remote_code: true}\n", encoding="utf-8")
+    (tmp_path / "r.yaml").write_text("extends: base.yaml\n", encoding="utf-8")
+    for recipe in ("base.yaml", "r.yaml"):
+        refused = run_cli("finetune", recipe, *asked, cwd=tmp_path)
+        assert refused.code == 2, refused.stderr
+        assert "a recipe may not run code" in refused.stderr
+        assert "hint: --trust-remote-code" in refused.stderr
+    assert run_cli("recipe", "show", "r.yaml", cwd=tmp_path).code == 0
+    assert run_cli("finetune", *asked, cwd=tmp_path).code == 2
+    assert not (tmp_path / "ran").exists()
+    run_cli("finetune", "r.yaml", *asked, "--trust-remote-code", cwd=tmp_path)
+    assert (tmp_path / "ran").exists(), "the test's own code is code that would run"
+    plain = run_cli("finetune", "r.yaml", *asked, "--model", str(tiny_bert_dir), "--trust-remote-code", cwd=tmp_path)
+    assert plain.code == 0, plain.stderr
+    facts = json.loads((tmp_path / "run" / "environment.json").read_text(encoding="utf-8"))
+    assert facts["trust_remote_code"] is True

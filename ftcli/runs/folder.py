@@ -70,13 +70,14 @@ class RunFolder:
         handle, taken = _open_lock(path)
         try:
             holder = _holder(os.pread(handle, 4096, 0))
-            if not taken:
+            if taken is False or (taken is None and holder is not None and _lives(*holder)):
+                who = f"process {holder[1]} on {holder[0]}" if holder else "another process"
                 raise UsageError(
-                    f"'{self.path}' is in use by {holder or 'another process'}",
+                    f"'{self.path}' is in use by {who}",
                     hint="wait for it, stop it, or choose another --out",
                 )
             if holder:
-                note(f"{holder} left this run without finishing; going on with it")
+                note(f"process {holder[1]} on {holder[0]} left this run without finishing; going on with it")
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode(), 0)
             try:
@@ -160,37 +161,51 @@ def open_folder(
     return RunFolder(path, created=created)
 
 
-def _open_lock(path: Path) -> tuple[int, bool]:
-    """The open lock file, and whether it is ours now."""
+def _open_lock(path: Path) -> tuple[int, bool | None]:
+    """The open lock file, and whether it is ours now; None where there are no locks."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         taken = _try_lock(handle)
         with suppress(FileNotFoundError):
-            if not taken or os.path.samestat(os.fstat(handle), path.stat()):
+            if taken is False or os.path.samestat(os.fstat(handle), path.stat()):
                 return handle, taken
         os.close(handle)  # its owner took it away in between
 
 
-def _try_lock(handle: int) -> bool:
+def _try_lock(handle: int) -> bool | None:
     try:
         import fcntl
-    except ImportError:  # Windows: nobody is kept out
-        return True
+    except ImportError:  # Windows
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
-        return True
+    except OSError:  # a file system without locks, as some of clusters are
+        return None
     return True
 
 
-def _holder(content: bytes) -> str | None:
+def _holder(content: bytes) -> tuple[str, int] | None:
+    """Host and process that the lock names."""
     try:
         found = json.loads(content)
-        return f"process {int(found['pid'])} on {found['host']}"
-    except (ValueError, KeyError, TypeError):
+        return str(found["host"]), int(found["pid"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _lives(host: str, pid: int) -> bool:
+    """Whether a process of this host lives; of another host nothing is known, and its lock does not count."""
+    if host != socket.gethostname() or pid in (os.getpid(), 0) or os.name == "nt":  # there os.kill would end it
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def cannot_write(path: Path, error: OSError, *, flag: str = "--out") -> UsageError:

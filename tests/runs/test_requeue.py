@@ -141,3 +141,39 @@ def test_many_at_once_get_a_folder_each(tmp_path: Path, tiny_bert_dir: Path, rev
     children = [start(*command(tiny_bert_dir, reviews_dir, "--seed", str(seed)), cwd=tmp_path) for seed in range(4)]
     assert [child.wait() for child in children] == [0] * 4, [child.said() for child in children]
     assert len(list((tmp_path / "runs").glob("*/report.json"))) == 4
+
+
+def without_locks() -> None:
+    """A file system that has none."""
+    import errno
+    import fcntl
+
+    def none(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    fcntl.flock = none
+
+
+def test_a_file_system_without_locks(tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
+    """The name that the first process left serves instead: alive it is in the way, dead it is not."""
+    import socket
+
+    asked = command(tiny_bert_dir, reviews_dir, "--out", "run", "--resume")
+    lock = tmp_path / "run" / ".lock"
+    lock.parent.mkdir()
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}), encoding="utf-8")
+    second = start(*asked, cwd=tmp_path, before=without_locks)
+    assert second.wait() == 2, second.said()
+    assert f"in use by process {os.getpid()} on {socket.gethostname()}" in second.said()
+    lock.write_text(json.dumps({"host": socket.gethostname(), "pid": second.pid}), encoding="utf-8")
+    third = start(*asked, cwd=tmp_path, before=without_locks)
+    assert third.wait() == 0, third.said()
+    assert f"process {second.pid} on {socket.gethostname()} left this run without finishing" in third.said()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b'{"pid": "x"}', b'{"host": 1, "pid": 1e400}', b"[" * 4000])
+def test_a_lock_that_names_nobody(content: bytes, tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").write_bytes(content)
+    done = run_cli(*command(tiny_bert_dir, reviews_dir, "--out", "run", "--max-steps", "1"), cwd=tmp_path)
+    assert done.code == 0, done.stderr

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,36 @@ def test_a_broken_run_folder(stopped: tuple[Path, list[str]], tmp_path: Path) ->
             done = run_cli(*asked, cwd=tmp_path)
         assert done.code in CODES, f"case {case} of seed {SEED}, {file}:\n{done.stderr}"
         assert set(os.listdir(tmp_path)) == {"run"}, f"case {case} of seed {SEED}, {file}"
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def another_position(file: Path) -> None:
+    state = json.loads(file.read_text(encoding="utf-8"))
+    state["loop"]["position"] = 10**6
+    file.write_text(json.dumps(state), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [("best.safetensors", cut), ("model.safetensors", cut), ("optimizer.safetensors", cut),
+     ("state.json", another_position)],
+)  # fmt: skip
+def test_sealed_nonsense(
+    name: str, harm: Callable[[Path], None], stopped: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """Content that its checksum vouches for and that is not this run's: the checkpoint before it serves."""
+    whole, asked = stopped
+    shutil.copytree(whole, tmp_path / "run", symlinks=True)
+    newest = (tmp_path / "run" / "checkpoints" / "last").resolve()
+    harm(newest / name)
+    sealed(newest)
+    done = run_cli(*asked, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert f"{newest.name} does not fit this run" in done.stderr
+    assert "resumed from step-00000002" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])

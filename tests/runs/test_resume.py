@@ -103,11 +103,14 @@ def test_asked_to_stop_at_random_moments(
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         asked = command(tiny_bert_dir, reviews_dir, "run")
         child = start(*asked, cwd=tmp_path)
-        time.sleep(0.1 + chance.random() * whole[1])  # before that there is no ftcli yet to hear it
+        time.sleep(0.1 + chance.random() * whole[1])
         if child.poll() is None:
             child.kill(number)
         code = child.wait(20)
-        assert code in ({130, 0} if number == signal.SIGINT else {75, 0}), child.said()
+        if code == -number:  # on a busy machine ftcli was not there yet, or not any more
+            assert not (tmp_path / "run").exists() or (tmp_path / "run" / "report.json").exists()
+        else:
+            assert code in ({130, 0} if number == signal.SIGINT else {75, 0}), child.said()
         if code:
             assert "Traceback" not in child.said()
             resumed = start(*asked, "--resume", cwd=tmp_path)

@@ -61,6 +61,7 @@ class Child:
 def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None, log: Path | None = None) -> Child:
     """Start `ftcli ARGUMENTS`; `before` runs in the child first, to break something there."""
     for name in (
+        "ftcli.cli.app",
         "ftcli.runs.finetune",
         "ftcli.runs.verify_resume",
         "ftcli.metrics.report",
@@ -80,6 +81,8 @@ def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None, 
         done = run_cli(*arguments, cwd=cwd)
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         code = done.code
+    except KeyboardInterrupt:  # before there was an ftcli to hear it, or after
+        code = 130
     except BaseException:
         log.write_text(traceback.format_exc(), encoding="utf-8")
     finally:

@@ -1,6 +1,6 @@
 """Run folders in which one file is broken, and predictions from broken streams, through the command line itself.
 
-Slower by case than `test_fuzz`: FUZZ_CASES // 10 of them.
+Slower by case than `test_fuzz`: FUZZ_CASES // 30 of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.fuzz.test_fuzz import CASES, SEED, in_time
 from tests.tiny import run_cli, tiny_reviews
 
 CODES = {0, 2, 3}
-FEW = max(1, CASES // 10)
+FEW = max(1, CASES // 30)
 
 
 @pytest.fixture(scope="module")

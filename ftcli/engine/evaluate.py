@@ -40,11 +40,23 @@ def lengths(examples: Sequence[Example]) -> list[int]:
     return [len(e["input_ids"]) if "input_ids" in e else 1 for e in examples]
 
 
-def batches_by_length(sizes: Sequence[int], rows_per_batch: int) -> Iterator[np.ndarray]:
-    """Row numbers, longest first, so that little is padded and memory is asked for at the start."""
-    order = np.argsort(-np.asarray(sizes, dtype=np.int64), kind="stable")
-    for start in range(0, len(order), rows_per_batch):
-        yield order[start : start + rows_per_batch]
+def batches_by_length(sizes: Sequence[int], rows_per_batch: int | None, tokens_per_batch: int) -> Iterator[np.ndarray]:
+    """Row numbers, longest first, so that little is padded and memory is asked for at the start.
+
+    Where no number of rows is given, as many as make `tokens_per_batch` together, padding included.
+    """
+    longest_first = np.asarray(sizes, dtype=np.int64)
+    order = np.argsort(-longest_first, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = rows_per_batch or max(1, tokens_per_batch // max(1, int(longest_first[order[start]])))
+        yield order[start : start + rows]
+        start += rows
+
+
+def tokens_per_batch(device: torch.device) -> int:
+    """What keeps a device busy: on a CPU no more than its caches hold well, elsewhere as much as fills it."""
+    return 4096 if device.type == "cpu" else 65536
 
 
 def run_model(
@@ -52,7 +64,7 @@ def run_model(
     model: nn.Module,
     examples: Sequence[Example],
     precision: Precision,
-    rows_per_batch: int,
+    rows_per_batch: int | None,
     on_rows: Callable[[int], None] | None = None,
 ) -> tuple[list[Prediction], float | None]:
     """Predictions in the order of `examples`, and the mean loss where the examples carry answers.
@@ -63,7 +75,8 @@ def run_model(
     predictions: list[Prediction | None] = [None] * len(examples)
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
-    waiting = list(batches_by_length(lengths(examples), rows_per_batch))[::-1]
+    most = tokens_per_batch(precision.device)
+    waiting = list(batches_by_length(lengths(examples), rows_per_batch, most))[::-1]
     with torch.inference_mode():
         while waiting:
             rows = waiting.pop()

@@ -105,13 +105,13 @@ class Loop:
         Sums over counts make the gradients the same whatever the rows per pass. Raises OutOfMemoryError at one row.
         """
         while True:
-            size = self.micro_batch
+            size = self._portion(rows)
             before = torch_state(self.precision.device)
             batches = self._ahead.take(rows, size)
             if self.augment is not None:
                 batches = [self.augment(batch) for batch in batches]
             if following is not None:
-                self._ahead.start(following, size)
+                self._ahead.start(following, self._portion(following))
             try:
                 return self._accumulate(batches)
             except (RuntimeError, MemoryError) as error:
@@ -125,6 +125,12 @@ class Loop:
                 torch.cuda.empty_cache()
             restore_torch_state(before, self.precision.device)
             self.micro_batch = max(1, min(size, len(rows)) // 2)
+
+    def _portion(self, rows: np.ndarray) -> int:
+        """Rows of a step per forward pass."""
+        if self.recipe.tokens_per_batch is None:
+            return self.micro_batch
+        return min(self.micro_batch, -(-len(rows) // self.recipe.gradient_accumulation))
 
     def _collate(self, rows: np.ndarray) -> Batch:
         return self.task.collate([self.examples[int(row)] for row in rows])
@@ -182,11 +188,17 @@ class Loop:
         self.micro_batch = min(int(state["micro_batch"]), self.recipe.rows_per_pass)
 
 
-def count_steps(recipe: TrainRecipe, steps_per_epoch: int) -> int:
+def count_steps(recipe: TrainRecipe, steps: Callable[[int], int]) -> int:
     """Optimiser steps of the whole run, by epochs or `max_steps`, whichever ends first."""
     assert recipe.epochs is not None
-    steps = max(1, math.ceil(recipe.epochs * steps_per_epoch - 1e-9))
-    return min(steps, recipe.max_steps) if recipe.max_steps is not None else steps
+    whole, part = int(recipe.epochs), recipe.epochs - int(recipe.epochs)
+    most, found = recipe.max_steps, 0
+    for epoch in range(whole):
+        found += steps(epoch)
+        if most is not None and found >= most:
+            return most
+    found = max(1, found + math.ceil(part * steps(whole) - 1e-9) if part else found)
+    return found if most is None else min(found, most)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -13,8 +13,8 @@ from ftcli.contract import Prediction, Row, Task
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.precision import Precision
 
-WINDOW_BATCHES = 16
-"""Batches per window: sorting inside it saves most of the padding; more would only add delay and memory."""
+WINDOW_ROWS = 512
+"""Rows per window: sorting inside it fills batches well; more would only add delay and memory."""
 
 
 class Record(Protocol):
@@ -79,10 +79,16 @@ def windows(records: Iterable[Any], size: int, *, live: bool) -> Iterator[list[A
 
 
 def predict(
-    task: Task, model: nn.Module, records: Iterable[Any], precision: Precision, rows_per_batch: int, *, live: bool
+    task: Task,
+    model: nn.Module,
+    records: Iterable[Any],
+    precision: Precision,
+    rows_per_batch: int | None,
+    *,
+    live: bool,
 ) -> Iterator[tuple[Any, Prediction | None]]:
     """Each record with its prediction, in order; None where the record cannot be used."""
-    for group in windows(records, rows_per_batch * WINDOW_BATCHES, live=live):
+    for group in windows(records, max(WINDOW_ROWS, rows_per_batch or 0), live=live):
         usable = [{k: v for k, v in r.row.items() if k != "label"} for r in group if r.row is not None]
         answers = iter(run_model(task, model, task.encode(usable), precision, rows_per_batch)[0] if usable else [])
         for record in group:

@@ -24,6 +24,8 @@ def _key(default: Any, **bounds: Any) -> Any:
 
 ROWS_PER_PASS = 16
 """What `train.batch_size` is by default, and what `auto` takes for the rows of a step."""
+MANY = 2**31 - 1
+"""Rows without a limit of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,8 @@ class TrainRecipe:
     """Rows per forward pass; times gradient_accumulation, the rows of a step. auto: 16 times it, as memory allows."""
     gradient_accumulation: int = _key(1, at_least=1)
     """Forward passes per optimiser step; 4 x 2 rows give exactly the update of 8."""
+    tokens_per_batch: int | None = _key(None, at_least=1)
+    """Tokens per forward pass: rows of like length until there are as many. Takes the place of batch_size."""
     max_length: int | None = _key(None, at_least=3)
     """Tokens per text; longer ones are cut (and counted). By default what the model takes, at most 512."""
     clip: float | None = _key(1.0, above=0)
@@ -125,8 +129,20 @@ class TrainRecipe:
         return (ROWS_PER_PASS if self.batch_size == "auto" else self.batch_size) * self.gradient_accumulation
 
     @property
+    def tokens_per_step(self) -> int | None:
+        """Tokens of one optimiser step; None where rows are counted."""
+        return None if self.tokens_per_batch is None else self.tokens_per_batch * self.gradient_accumulation
+
+    @property
+    def step_in_words(self) -> str:
+        """What one optimiser step takes in."""
+        return f"{self.rows_per_step} rows" if self.tokens_per_step is None else f"{self.tokens_per_step:,} tokens"
+
+    @property
     def rows_per_pass(self) -> int:
-        """Rows of one forward pass; all of the step where `auto` is not settled yet."""
+        """Rows of one forward pass at most; all of the step where `auto` is not settled yet, or by tokens."""
+        if self.tokens_per_batch is not None:
+            return MANY
         return self.rows_per_step if self.batch_size == "auto" else self.batch_size
 
 
@@ -178,8 +194,8 @@ class EvalRecipe:
     """Validation metric that picks the best state; by default the task's main one."""
     patience: int | None = _key(None, at_least=1)
     """Stop after this many validations without a better one (early stopping); null never does."""
-    batch_size: int = _key(32, at_least=1)
-    """Rows per forward pass when scoring and predicting."""
+    batch_size: int | None = _key(None, at_least=1)
+    """Rows per forward pass when scoring and predicting; by default as many as make a good number of tokens."""
     bootstrap: int = _key(1000, at_least=0)
     """Resamples behind the 95 % intervals; 0 for none."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -29,11 +30,15 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
     sizes = lengths(sample)
     parts = batch_size.settle(parts, sample, console, remember=False)
     recipe = parts.recipe
-    size, rows_per_step = recipe.train.rows_per_pass, recipe.train.rows_per_step
-    total = count_steps(recipe.train, -(-len(train) // rows_per_step))
+    size, tokens_per_step = recipe.train.rows_per_pass, recipe.train.tokens_per_step
+    mean_tokens = sum(sizes) / len(sizes)
+    rows_per_step: float = recipe.train.rows_per_step
+    if tokens_per_step is not None:
+        rows_per_step = max(1.0, tokens_per_step / mean_tokens)
+        size = max(1, round(rows_per_step / recipe.train.gradient_accumulation))
+    total = count_steps(recipe.train, lambda epoch: math.ceil(len(train) / rows_per_step))
     tokens, seconds, peak = _measure(parts, sample[:size])
     parameters = sum(p.numel() * p.element_size() for p in parts.model.parameters())
-    mean_tokens = sum(sizes) / len(sizes)
     per_step = seconds * mean_tokens * rows_per_step / max(1, tokens)
     facts: dict[str, Any] = {
         "task": task.name,

@@ -24,6 +24,12 @@ def translated(recipe: TrainRecipe, place: Path) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
+        if recipe.tokens_per_batch is not None:
+            raise OutOfMemoryError(
+                f"out of memory on {recipe.device} with {recipe.tokens_per_batch:,} tokens a batch",
+                hint=f"--set train.tokens_per_batch={max(1, recipe.tokens_per_batch // 2)} "
+                f"--set train.gradient_accumulation={2 * recipe.gradient_accumulation}",
+            ) from error
         rows = recipe.rows_per_pass
         less = max(1, rows // 2)
         raise OutOfMemoryError(

@@ -130,7 +130,7 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
         fit = Fit(parts, loop, best, journal, trackers, validation, folder, console, stop)
         if resume:
             fit.resume()
-        console.info(f"training {loop.total_steps:,} steps of {recipe.train.rows_per_step} rows")
+        console.info(f"training {loop.total_steps:,} steps of {recipe.train.step_in_words}")
         fit.run()
         best.load_into(parts.model)
         report = finish(parts, folder, journal, best, console, stop)
@@ -166,8 +166,9 @@ def encode(parts: Parts, split: str, console: Console, stop: StopRequest | None 
 def build_loop(parts: Parts, examples: list[Example]) -> Loop:
     """Sampler, optimiser, schedule and loop of a run."""
     recipe = parts.recipe
-    sampler = Sampler(lengths(examples), recipe.train.rows_per_step, recipe.seed)
-    total = count_steps(recipe.train, sampler.steps_per_epoch)
+    train = recipe.train
+    sampler = Sampler(lengths(examples), train.rows_per_step, recipe.seed, tokens_per_step=train.tokens_per_step)
+    total = count_steps(train, sampler.steps)
     optimizer = optim.OPTIMIZERS.part(recipe.optimizer.name)(parts.model, recipe.optimizer)
     factor = schedule.factor(recipe.schedule, total)
     rate = recipe.regularize.token_dropout

@@ -19,7 +19,7 @@ from ftcli.models.load import Source, open_source, set_dropout
 from ftcli.models.speed import speed_up
 from ftcli.models.tokenizers import train_wordpiece
 from ftcli.recipe.load import replace as replace_recipe
-from ftcli.recipe.schema import DataRecipe, Recipe
+from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
 from ftcli.tasks import TASKS
 from ftcli.trackers import TRACKERS
 from ftcli.trackers.console import Console
@@ -61,6 +61,11 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     device = pick_device(recipe.train.device)
     precision = pick_precision(recipe.train.precision, device)
     kind = task_class(recipe)
+    if recipe.train.tokens_per_batch is not None and recipe.train.batch_size == "auto":
+        raise UsageError(
+            "train.batch_size auto counts rows, train.tokens_per_batch tokens; one of the two",
+            hint="leave out --batch-size auto",
+        )
     OPTIMIZERS.check(recipe.optimizer.name)
     SCHEDULES.check(recipe.schedule.name)
     for name in filter(None, map(str.strip, recipe.log.trackers.split(","))):
@@ -91,13 +96,18 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
     data = drop_unknown(task, data, recipe.data)
     model, fresh = task.build_model(source)
-    speed_up(model.to(device), device, unpadded=recipe.train.unpadded, first_only=task.first_only)
+    speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
     if recipe.train.activation_checkpointing:
         recompute_activations(model, source.name)
     if recipe.train.compile is True:
         task.pad_to_multiple = COMPILED_WIDTHS
     recipe = choose_defaults(recipe, source, task, model, console)
     return Parts(recipe, source, data, task, model, fresh, precision)
+
+
+def runs_unpadded(train: TrainRecipe) -> bool:
+    """Compiled kernels want few shapes, which padding gives."""
+    return train.unpadded and train.compile is not True
 
 
 def label_names(recipe: DataRecipe, data: Data) -> Sequence[str] | None:

@@ -99,7 +99,6 @@ def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:
     recipe, data = parts.recipe, parts.data
     base = _plain(parts.source.name)
     kind = {"text-classification": "text-classification"}.get(parts.task.name, parts.task.name)
-    rows = recipe.train.rows_per_step
     metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["metrics"].items() if value is not None)
     return f"""---
 library_name: transformers
@@ -115,7 +114,7 @@ Made by `ftcli finetune`; the recipe that repeats it is `recipe.yaml` in the run
 - task: {parts.task.name}
 - data: `{_plain(data.name)}`, {len(data.splits["train"]):,} training rows
 - state: step {best.step:,} (epoch {best.epoch:.2f}), the best {best.metric} on the validation split
-- seed {recipe.seed}, learning rate {recipe.optimizer.lr:g}, {rows} rows per step
+- seed {recipe.seed}, learning rate {recipe.optimizer.lr:g}, {recipe.train.step_in_words} per step
 - at most {recipe.train.max_length} tokens per text
 
 ## Scores on the {report["data"]["split"]} split ({report["data"]["rows"]:,} rows)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ftcli.errors import UsageError
 from ftcli.recipe.load import flatten, read_recipe, to_tree
-from ftcli.recipe.schema import Recipe
+from ftcli.recipe.schema import ROWS_PER_PASS, Recipe
 from ftcli.runs.folder import RunFolder
 from ftcli.text import without_secrets
 from ftcli.trackers.console import Console
@@ -89,6 +89,11 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 def _given(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """`now` with what it leaves open as it was chosen `before`."""
+    size, times = before.get("train.batch_size"), before.get("train.gradient_accumulation", 1)
+    if now.get("train.batch_size") == "auto" and isinstance(size, int):  # `auto` is kept as what it came to
+        rows = ROWS_PER_PASS * int(now["train.gradient_accumulation"])
+        if size * int(times) == rows:
+            now = {**now, "train.batch_size": size, "train.gradient_accumulation": times}
     open_keys = {key for key, value in now.items() if value is None or (key, value) == ("task", "auto")}
     return {key: before.get(key) if key in open_keys else value for key, value in now.items()}
 

@@ -19,7 +19,7 @@ from ftcli.models.load import Source, open_source
 from ftcli.models.speed import speed_up
 from ftcli.recipe.load import build, read_recipe
 from ftcli.recipe.schema import Recipe
-from ftcli.runs.parts import task_class
+from ftcli.runs.parts import runs_unpadded, task_class
 
 INHERITED = ("task", "data.", "train.max_length", "eval.")
 """Settings of the training run that its evaluation and prediction start from."""
@@ -102,5 +102,5 @@ def open_trained(recipe: Recipe) -> Trained:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")
     task: Task = task_class(recipe)(source.tokenizer, source.max_length(recipe.train.max_length))
     model = task.load_model(source)
-    speed_up(model.to(device), device, unpadded=recipe.train.unpadded, first_only=task.first_only)
+    speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
     return Trained(replace(recipe, task=task.name), source, task, model, precision)

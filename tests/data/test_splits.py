@@ -138,7 +138,7 @@ def test_a_limit_is_a_seeded_choice(tmp_path: Path, read: Loader) -> None:
 def test_every_row_once_an_epoch(lengths: list[int], rows_per_step: int, seed: int, epoch: int) -> None:
     sampler = Sampler(lengths, rows_per_step, seed)
     plan = sampler.plan(epoch)
-    assert len(plan) == sampler.steps_per_epoch
+    assert len(plan) == sampler.steps(epoch)
     assert sorted(int(row) for step in plan for row in step) == list(range(len(lengths)))
     assert sum(len(step) != rows_per_step for step in plan) <= 1
     assert [step.tolist() for step in plan] == [

@@ -65,7 +65,7 @@ def make_examples(task: TextClassification, lengths: Sequence[int], seed: int) -
 def make_loop(task: TextClassification, examples: list[Example], recipe: TrainRecipe, seed: int = 0) -> Loop:
     model = make_model(task)
     sampler = Sampler([len(e["input_ids"]) for e in examples], recipe.batch_size * recipe.gradient_accumulation, seed)
-    total = count_steps(recipe, sampler.steps_per_epoch)
+    total = count_steps(recipe, sampler.steps)
     # SGD would hide nothing, but neither does AdamW with a large eps: updates stay proportional to gradients.
     optimizer = adamw(model, OptimizerRecipe(lr=1e-2, eps=1.0))
     precision = pick_precision("fp32", torch.device("cpu"))
@@ -109,7 +109,7 @@ def test_every_epoch_holds_every_row_once(lengths: list[int], rows: int, seed: i
     sampler = Sampler(lengths, rows, seed)
     plan = sampler.plan(epoch)
     assert sorted(int(i) for step in plan for i in step) == list(range(len(lengths)))
-    assert len(plan) == sampler.steps_per_epoch
+    assert len(plan) == sampler.steps(epoch)
     assert sum(len(step) < rows for step in plan) <= 1
     assert all(np.array_equal(a, b) for a, b in zip(plan, Sampler(lengths, rows, seed).plan(epoch), strict=True))
 
@@ -140,7 +140,7 @@ def test_loss_falls_and_progress_adds_up() -> None:
     ("epochs", "max_steps", "expected"), [(3.0, None, 30), (0.5, None, 5), (0.01, None, 1), (2.0, 7, 7), (1.0, 99, 10)]
 )
 def test_count_steps(epochs: float, max_steps: int | None, expected: int) -> None:
-    assert count_steps(TrainRecipe(epochs=epochs, max_steps=max_steps), 10) == expected
+    assert count_steps(TrainRecipe(epochs=epochs, max_steps=max_steps), lambda epoch: 10) == expected
 
 
 def test_schedules() -> None:

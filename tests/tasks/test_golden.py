@@ -55,7 +55,7 @@ def text_classification() -> list[float]:
     recipe = TrainRecipe(epochs=6, batch_size=4, gradient_accumulation=2, clip=1.0)
     examples = task.encode(rows)
     sampler = Sampler([len(e["input_ids"]) for e in examples], 8, 3)
-    total = count_steps(recipe, sampler.steps_per_epoch)
+    total = count_steps(recipe, sampler.steps)
     optimizer = adamw(model, OptimizerRecipe(lr=5e-3))
     precision = pick_precision("fp32", torch.device("cpu"))
     loop = Loop(

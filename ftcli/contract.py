@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 """Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``."""
 Example = dict[str, Any]
-"""An encoded row: ``input_ids`` (a list of ints), whatever else the task needs, ready for `Task.collate`."""
+"""An encoded row: ``input_ids`` (an array of ints), whatever else the task needs, ready for `Task.collate`."""
 Batch = dict[str, Any]
 """Tensors by name, first dimension the rows of the batch."""
 Outputs = Any
@@ -53,6 +53,11 @@ class Rows(Protocol):
     def column(self, role: str) -> list[Any]: ...
     def place(self, index: int) -> str: ...
     def select(self, indices: Sequence[int]) -> Rows: ...
+    def text_bytes(self) -> int:
+        """Size of the texts."""
+
+    def fingerprint(self) -> str:
+        """Hash of the content: values by role, in order."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,9 @@ class Task(Protocol):
         """What a recipe may choose the best state by: "loss" and the metrics of `score`. Labels are fitted."""
 
     def encode(self, rows: Sequence[Row]) -> list[Example]: ...
+    def encoding(self) -> Mapping[str, Any] | None:
+        """All that `encode` depends on beside the row, as JSON can hold it; None where that cannot be told."""
+
     def collate(self, examples: Sequence[Example]) -> Batch: ...
     def counts(self, batch: Batch) -> dict[str, int]:
         """Targets per loss term, known before the forward pass."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,8 @@ from ftcli.errors import DataError
 
 _ROWS = 1000
 """Rows turned into Python values at a time."""
+_BUFFER = 1 << 20
+"""Bytes of a parquet column read at a time; a row group may be as large as the file."""
 
 Batches = Callable[[Sequence[str] | None], Iterator[Any]]
 
@@ -27,7 +31,7 @@ def open_parquet(path: Path, name: str) -> Reader:
         fields = list(schema.names)
 
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:
-        with _explained(name, "parquet"), pq.ParquetFile(_source(path, name)) as file:
+        with _explained(name, "parquet"), pq.ParquetFile(_source(path, name), buffer_size=_BUFFER) as file:
             yield from file.iter_batches(_ROWS, columns=None if columns is None else list(columns))
 
     return arrow_reader(name, fields, _class_names(schema), batches)
@@ -79,7 +83,7 @@ def _open_ipc(path: Path, name: str) -> tuple[Any, Iterator[Any]]:
     import pyarrow as pa
 
     source = _source(path, name)
-    opened = source if not isinstance(source, str) else pa.memory_map(source)
+    opened = pa.OSFile(source) if isinstance(source, str) else source
     try:
         file = pa.ipc.open_file(opened)
     except pa.ArrowInvalid:
@@ -90,17 +94,18 @@ def _open_ipc(path: Path, name: str) -> tuple[Any, Iterator[Any]]:
 
 
 def _source(path: Path, name: str) -> Any:
-    """The path, or the unpacked bytes of a .gz file: these formats need random access."""
-    import pyarrow as pa
-
+    """The path, or the unpacked content of a .gz file: these formats need random access."""
     with explained(name):
         with path.open("rb") as file:
             if not file.read(1):
                 raise DataError(f"{name}: the file is empty")
         if path.suffix.lower() != ".gz":
             return str(path)
-        with open_bytes(path) as unpacked:
-            return pa.BufferReader(unpacked.read())
+        unpacked = tempfile.TemporaryFile(prefix="ftcli-")  # noqa: SIM115 (the reader keeps it)
+        with open_bytes(path) as packed:
+            shutil.copyfileobj(packed, unpacked)
+        unpacked.seek(0)
+        return unpacked
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from ftcli.data.checks import text_fault
+from ftcli.data.rows import Coded
+from ftcli.data.spool import smallest
 from ftcli.data.text_files import json_kind
 from ftcli.errors import DataError
 
@@ -22,7 +23,6 @@ _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)\.0*")
 _FRACTION = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 _WORDS = {"int": "a whole number", "text": "text", "bool": "true/false", "fraction": "not a whole number"}
 _OTHERS = {"int": "whole numbers", "text": "text", "bool": "true/false"}
-_TYPES = {"int": pa.int64(), "text": pa.large_string(), "bool": pa.bool_()}
 _MISSING = -1
 _ABSENT = ("label is missing", "label is empty")
 _RARE = 0.1
@@ -31,9 +31,9 @@ _RARE = 0.1
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """Labels ready for use; bad rows hold null in `values` and their fault in `faults`."""
+    """Labels ready for use; bad rows hold None in `values` and their fault in `faults`."""
 
-    values: Any
+    values: Coded
     kind: str | None
     faults: dict[int, str]
     unlabelled: bool
@@ -44,7 +44,7 @@ class LabelBuilder:
     """Takes labels one by one (they repeat, so each distinct one is kept once) and settles their kind at the end."""
 
     def __init__(self, names: Sequence[str] | None) -> None:
-        self._codes = array("q")
+        self._codes = array("i")
         self._values: list[tuple[Any, bool]] = []
         self._known: dict[tuple[type, Any, bool], int] = {}
         self._faults: dict[int, str] = {}
@@ -69,7 +69,7 @@ class LabelBuilder:
 
     def finish(self, expected: str | None, column: str, place: str) -> LabelColumn:
         """The column; `expected` is the kind that the training split settled on, `place` the file for messages."""
-        codes = np.frombuffer(self._codes, dtype=np.int64) if self._codes else np.zeros(0, np.int64)
+        codes = np.frombuffer(self._codes, dtype=np.intc) if self._codes else np.zeros(0, np.intc)
         counts = np.bincount(codes[codes >= 0], minlength=len(self._values)).tolist()
         sorted_out = [_classify(value, typed) for value, typed in self._values]
         kind = expected or self._kind([k for k, _ in sorted_out], counts)
@@ -82,11 +82,9 @@ class LabelBuilder:
         final, bad = self._settle(sorted_out, kind)
         for row in np.flatnonzero(np.isin(codes, list(bad))).tolist() if bad else ():
             self._faults[row] = bad[int(codes[row])]
-        if kind is None:
-            return LabelColumn(pa.nulls(len(codes), pa.int64()), None, self._faults, self._absent == len(codes))
-        values = pa.array([*final, None], type=_TYPES[kind])
-        taken = values.take(pa.array(np.where(codes < 0, len(final), codes)))
-        return LabelColumn(taken, kind, self._faults, self._without_labels(counts))
+        values = Coded([*final, None], np.where(codes < 0, len(final), codes).astype(smallest(0, len(final))))
+        unlabelled = self._absent == len(codes) if kind is None else self._without_labels(counts)
+        return LabelColumn(values, kind, self._faults, unlabelled)
 
     def _without_labels(self, counts: Sequence[int]) -> bool:
         labelled = sum(n for (value, _), n in zip(self._values, counts, strict=True) if value != -1)

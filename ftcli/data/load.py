@@ -175,7 +175,7 @@ def _held_out(work: _Loading, train: TableRows, seed: int) -> tuple[TableRows, T
     label = next((column.role for column in work.columns if column.kind == "label"), None)
     labels = train.column(label) if label in work.fields else [None] * len(train)
     kept, held = hold_out(labels, work.recipe.validation_fraction, seed)
-    if not held:
+    if not len(held):
         raise DataError(
             f"{work.source.name}: no row of the training split can be held out for validation: every label occurs once",
             hint="give a validation split, or more rows",

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-import pyarrow as pa
 
 from ftcli.contract import Column, Problem
 from ftcli.data.checks import needs, row_fault
 from ftcli.data.labels import LabelBuilder
 from ftcli.data.reader import Raw, Reader
-from ftcli.data.rows import Origins, TableRows, TextColumn
+from ftcli.data.rows import Origins, TableRows, TextColumn, Values
 from ftcli.data.text_files import SAMPLE
 from ftcli.errors import DataError, did_you_mean
 
@@ -62,17 +61,21 @@ def read_split(
         raise DataError(f"{readers[0].name}: no rows")
     finished = {role: label.finish(kinds.get(role), found[role], readers[0].name) for role, label in labels.items()}
     faults = {row: fault for label in finished.values() for row, fault in label.faults.items()}
-    problems.extend((row, Problem(origins.place(row), fault)) for row, fault in faults.items())
+    unlabelled = any(label.unlabelled for label in finished.values())
+    if not unlabelled:  # such a split is not used: every row would be a problem of its own
+        problems.extend((row, Problem(origins.place(row), fault)) for row, fault in faults.items())
     problems.sort(key=lambda found_at: found_at[0])
-    table = pa.table(
-        {c.role: texts[c.role].finish() if c.kind == "text" else finished[c.role].values for c in used},
-    )
-    keep = np.setdiff1d(np.arange(rows, dtype=np.int64), np.fromiter(faults, np.int64, len(faults)))
+    values: dict[str, Values] = {
+        c.role: texts[c.role].finish() if c.kind == "text" else finished[c.role].values for c in used
+    }
+    table = TableRows(values, origins)
+    if faults:
+        table = table.select(np.setdiff1d(np.arange(rows), list(faults)))
     return Split(
-        TableRows(table, origins, keep),
+        table,
         [problem for _, problem in problems],
         {role: label.kind for role, label in finished.items() if label.kind is not None},
-        any(label.unlabelled for label in finished.values()),
+        unlabelled,
         tuple(dict.fromkeys(field for reader in readers for field in reader.fields)),
     )
 

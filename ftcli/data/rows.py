@@ -1,4 +1,4 @@
-"""The rows of a split, kept as Arrow columns: compact, and readable in any order."""
+"""The rows of a split: columns of compact values, readable in any order, that go to a file where they are many."""
 
 from __future__ import annotations
 
@@ -6,100 +6,200 @@ import hashlib
 import json
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from ftcli.contract import Row
 from ftcli.data.reader import Places
+from ftcli.data.spool import Numbers, Spool
 
-_CHUNK_ROWS = 10_000
-_CHUNK_CHARACTERS = 8_000_000
-_HASHED_AT_A_TIME = 1000
+_PENDING_ROWS = 10_000
+_PENDING_CHARACTERS = 4_000_000
+_READ_AT_A_TIME = 64
+_HASHED_CHARACTERS = 1_000_000
+_ROWS_PER_LIST = 1000
+
+
+class Values(Protocol):
+    """The values of a role, by row."""
+
+    def __len__(self) -> int: ...
+    def many(self, rows: Any) -> list[Any]:
+        """The values of these rows (an array), in this order."""
 
 
 class TableRows:
     """Rows of a table, or a choice of them; the values by role and the place each came from."""
 
-    def __init__(self, table: Any, origins: Origins, index: Any = None) -> None:
-        self._table = table
+    def __init__(self, columns: Mapping[str, Values], origins: Origins, index: Any = None) -> None:
+        self._columns = columns
         self._origins = origins
-        self._index = np.arange(table.num_rows, dtype=np.int64) if index is None else index
-        self.roles: tuple[str, ...] = tuple(table.column_names)
-        self._columns = {role: table.column(role) for role in self.roles}
+        self._count = len(index) if index is not None else max((len(c) for c in columns.values()), default=0)
+        self._index = index
+        self._fingerprint: str | None = None
+        self.roles: tuple[str, ...] = tuple(columns)
 
     def __len__(self) -> int:
-        return len(self._index)
+        return self._count
 
     def __getitem__(self, index: int) -> Row:
-        at = int(self._index[index])
-        return {role: column[at].as_py() for role, column in self._columns.items()}
+        if not -self._count <= index < self._count:
+            raise IndexError(f"row {index} of {self._count}")
+        at = index % self._count
+        return next(self._read(at, at + 1))
 
     def __iter__(self) -> Iterator[Row]:
-        for at in self._index.tolist():
-            yield {role: column[at].as_py() for role, column in self._columns.items()}
+        for start in range(0, self._count, _READ_AT_A_TIME):
+            yield from self._read(start, min(start + _READ_AT_A_TIME, self._count))
 
     def column(self, role: str) -> list[Any]:
         """All values of a role, in order."""
-        column = self._columns[role]
-        if len(self._index) == len(column):
-            values = column.to_pylist()
-            return values if self._in_order() else [values[at] for at in self._index.tolist()]
-        return [column[at].as_py() for at in self._index.tolist()]
+        return self._columns[role].many(self._rows(0, self._count))
 
     def place(self, index: int) -> str:
         """File and line (or row) of a row."""
-        return self._origins.place(int(self._index[index]))
+        return self._origins.place(int(self._rows(index, index + 1)[0]))
 
-    def select(self, indices: Sequence[int]) -> TableRows:
+    def select(self, indices: Sequence[int] | np.ndarray) -> TableRows:
         """These rows, in this order."""
-        return TableRows(self._table, self._origins, self._index[np.asarray(indices, dtype=np.int64)])
+        chosen = Numbers()
+        wanted = np.asarray(indices, dtype=np.int64)
+        chosen.extend(wanted if self._index is None else self._index[wanted])
+        return TableRows(self._columns, self._origins, chosen.array())
+
+    def text_bytes(self) -> int:
+        """Size of the texts."""
+        texts = (column for column in self._columns.values() if isinstance(column, Texts))
+        return sum(column.size(self._index) for column in texts)
 
     def fingerprint(self) -> str:
         """SHA-256 over roles and values, in order."""
-        digest = hashlib.sha256(json.dumps(self.roles).encode())
-        batch: list[list[Any]] = []
-        for row in self:
-            batch.append(list(row.values()))
-            if len(batch) == _HASHED_AT_A_TIME:
-                digest.update(json.dumps(batch, ensure_ascii=False).encode())
-                batch.clear()
-        digest.update(json.dumps(batch, ensure_ascii=False).encode())
-        return digest.hexdigest()
+        if self._fingerprint is None:
+            digest = hashlib.sha256(json.dumps(self.roles).encode())
+            for piece in self._as_json():
+                digest.update(piece.encode())
+            self._fingerprint = digest.hexdigest()
+        return self._fingerprint
 
-    def _in_order(self) -> bool:
-        return len(self._index) == 0 or bool((np.diff(self._index) == 1).all())
+    def _as_json(self) -> Iterator[str]:
+        """The rows as JSON lists of a thousand each, in pieces of some size."""
+        batch: list[list[Any]] = []
+        opening, characters = "[", 0
+        for number, row in enumerate(self, 1):
+            batch.append(list(row.values()))
+            characters += sum(len(value) for value in row.values() if isinstance(value, str))
+            full = number % _ROWS_PER_LIST == 0
+            if full or characters >= _HASHED_CHARACTERS:
+                yield opening + json.dumps(batch, ensure_ascii=False)[1:-1] + ("]" if full else "")
+                opening, characters = "[" if full else ", ", 0
+                batch.clear()
+        rest = json.dumps(batch, ensure_ascii=False)[1:-1]
+        yield (opening + rest if rest or opening == "[" else "") + "]"
+
+    def _rows(self, start: int, end: int) -> Any:
+        return np.arange(start, end) if self._index is None else self._index[start:end]
+
+    def _read(self, start: int, end: int) -> Iterator[Row]:
+        rows = self._rows(start, end)
+        for values in zip(*(column.many(rows) for column in self._columns.values()), strict=True):
+            yield dict(zip(self.roles, values, strict=True))
 
 
 class Origins:
-    """Where rows came from: a number each, and a run of rows for each file."""
+    """Where rows came from: runs of rows on lines that follow one another, and a run of rows for each file."""
 
     def __init__(self) -> None:
+        self._count = 0
+        self._next = -1
+        self._rows = array("q")
+        """The first row of each run of lines, ..."""
         self._lines = array("q")
+        """... and its line."""
         self._starts: list[int] = []
         self._places: list[Places] = []
 
     def begin(self, places: Places) -> None:
         """Rows added from now on are of this file."""
-        self._starts.append(len(self._lines))
+        self._starts.append(self._count)
         self._places.append(places)
 
     def add(self, line: int) -> None:
         """Another row."""
-        self._lines.append(line)
+        if line != self._next:
+            self._rows.append(self._count)
+            self._lines.append(line)
+        self._count += 1
+        self._next = line + 1
 
     def place(self, row: int) -> str:
         """File and line (or row) of a row."""
-        return self._places[bisect_right(self._starts, row) - 1](self._lines[row])
+        run = bisect_right(self._rows, row) - 1
+        line = self._lines[run] + row - self._rows[run]
+        return self._places[bisect_right(self._starts, row) - 1](line)
+
+
+class Coded:
+    """Values that repeat, each kept once; `codes` says which one every row has."""
+
+    def __init__(self, values: Sequence[Any], codes: Any) -> None:
+        self._values, self._codes = values, codes
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def many(self, rows: Any) -> list[Any]:
+        return [self._values[code] for code in self._codes[rows].tolist()]
+
+
+class Texts:
+    """Texts as UTF-8, one after the other; absent ones are None."""
+
+    def __init__(self, ends: Any, absent: Any, data: Spool) -> None:
+        self._ends, self._absent, self._data = ends, absent, data
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def many(self, rows: Any) -> list[str | None]:
+        if not len(rows):
+            return []
+        ends = self._ends[rows].astype(np.int64)
+        starts = np.where(rows == 0, 0, self._ends[np.maximum(rows, 1) - 1]).astype(np.int64)
+        first, last = int(starts.min()), int(ends.max())
+        if last - first <= 2 * int((ends - starts).sum()) + 4096:  # they lie close together: one read
+            data = self._data.read(first, last - first)
+            found = [
+                data[start:end].decode("utf-8", "surrogatepass")
+                for start, end in zip((starts - first).tolist(), (ends - first).tolist(), strict=True)
+            ]
+        else:
+            found = [
+                self._data.read(start, end - start).decode("utf-8", "surrogatepass")
+                for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+            ]
+        if not len(self._absent):
+            return list(found)
+        at = np.minimum(np.searchsorted(self._absent, rows), len(self._absent) - 1)
+        absent = (self._absent[at] == rows).tolist()
+        return [None if gone else text for gone, text in zip(absent, found, strict=True)]
+
+    def size(self, rows: Any = None) -> int:
+        """Bytes of the texts of these rows (None: of all)."""
+        if rows is None:
+            return self._data.size
+        lengths = np.diff(self._ends.astype(np.int64), prepend=0)
+        return int(lengths[rows].sum())
 
 
 class TextColumn:
-    """Texts gathered into Arrow chunks as they come, so that few Python strings are alive at a time."""
+    """Texts gathered as they come, so that few Python strings are alive at a time."""
 
     def __init__(self) -> None:
-        self._chunks: list[Any] = []
+        self._data = Spool()
+        self._ends = Numbers()
+        self._absent = Numbers()
         self._pending: list[str | None] = []
         self._characters = 0
 
@@ -107,14 +207,18 @@ class TextColumn:
         """Another text."""
         self._pending.append(text)
         self._characters += len(text or "")
-        if len(self._pending) >= _CHUNK_ROWS or self._characters >= _CHUNK_CHARACTERS:
+        if len(self._pending) >= _PENDING_ROWS or self._characters >= _PENDING_CHARACTERS:
             self._flush()
 
-    def finish(self) -> Any:
+    def finish(self) -> Texts:
         """The column."""
         self._flush()
-        return pa.chunked_array(self._chunks, type=pa.large_string())
+        self._data.finish()
+        return Texts(self._ends.array(), self._absent.array(), self._data)
 
     def _flush(self) -> None:
-        self._chunks.append(pa.array(self._pending, type=pa.large_string()))
+        pieces = [(text or "").encode("utf-8", "surrogatepass") for text in self._pending]
+        self._absent.extend([len(self._ends) + i for i, text in enumerate(self._pending) if text is None])
+        self._ends.extend(self._data.size + np.cumsum([len(piece) for piece in pieces], dtype=np.int64))
+        self._data.write(b"".join(pieces))
         self._pending, self._characters = [], 0

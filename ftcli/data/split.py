@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
+
+import numpy as np
 
 SYNONYMS = {
     "train": ("train", "training"),
@@ -34,17 +35,18 @@ def match(wanted: str, available: Iterable[str]) -> str | None:
     return None
 
 
-def hold_out(labels: Sequence[Any], fraction: float, seed: int) -> tuple[list[int], list[int]]:
+def hold_out(labels: Sequence[Any], fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows to keep and rows to hold out: seeded, each label in proportion, both in their order.
 
     A label that occurs once stays; otherwise every label keeps at least one row. At least one row is held out,
     unless no label can spare any.
     """
-    by_label: dict[tuple[type, Any], list[int]] = defaultdict(list)
-    for row, label in enumerate(labels):
-        by_label[type(label), label].append(row)
+    known: dict[tuple[type, Any], int] = {}
+    codes = np.fromiter((known.setdefault((type(v), v), len(known)) for v in labels), np.int32, len(labels))
+    ends = np.cumsum(np.bincount(codes, minlength=len(known)))
+    by_label = np.split(np.argsort(codes, kind="stable"), ends[:-1])
     share = Fraction(fraction).limit_denominator(10**6)
-    groups = [rows for rows in by_label.values() if len(rows) > 1]
+    groups = [rows for rows in by_label if len(rows) > 1]
     exact = [len(rows) * share for rows in groups]
     counts = [min(int(quota), len(rows) - 1) for quota, rows in zip(exact, groups, strict=True)]
     missing = max(1, round(sum(exact))) - sum(counts)
@@ -53,9 +55,10 @@ def hold_out(labels: Sequence[Any], fraction: float, seed: int) -> tuple[list[in
     for g in [g for g in by_loss if counts[g] < len(groups[g]) - 1][: max(0, missing)]:
         counts[g] += 1
     chosen = random.Random(f"hold out {seed}")
-    held = sorted(row for rows, count in zip(groups, counts, strict=True) for row in chosen.sample(rows, count))
-    out = set(held)
-    return [row for row in range(len(labels)) if row not in out], held
+    out = np.zeros(len(labels), dtype=bool)
+    for rows, count in zip(groups, counts, strict=True):
+        out[rows[chosen.sample(range(len(rows)), count)]] = True
+    return np.flatnonzero(~out), np.flatnonzero(out)
 
 
 def limit(rows: int, at_most: int | None, seed: int, split: str) -> list[int] | None:

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from ftcli.contract import Example, Prediction, Row, Rows, Task
+from ftcli.data.tokens import Tokens, TokensBuilder
 from ftcli.engine.loop import is_out_of_memory, to_device, too_large
 from ftcli.engine.precision import Precision
 
 ENCODE_CHUNK = 1000
+ENCODE_CHARACTERS = 1_000_000
+"""Rows, or characters, that are encoded at a time: a tokenizer needs some hundred bytes for each token meanwhile."""
 
 
-def encode_rows(task: Task, rows: Rows, on_rows: Callable[[int], None] | None = None) -> list[Example]:
-    """All rows encoded, in order, a chunk at a time."""
-    found: list[Example] = []
+def encode_rows(task: Task, rows: Rows, on_rows: Callable[[int], None] | None = None) -> Sequence[Example]:
+    """All rows encoded, in order, a chunk at a time; kept compact, and on disk where they are many."""
+    found = TokensBuilder()
     chunk: list[Row] = []
+    characters = 0
 
     def flush() -> None:
         if chunk:
-            found.extend(task.encode(chunk))
+            found.add(task.encode(chunk))
             if on_rows is not None:
                 on_rows(len(chunk))
             chunk.clear()
 
     for row in rows:
         chunk.append(row)
-        if len(chunk) >= ENCODE_CHUNK:
+        characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(chunk) >= ENCODE_CHUNK or characters >= ENCODE_CHARACTERS:
             flush()
+            characters = 0
     flush()
-    return found
+    return found.finish()
 
 
-def lengths(examples: Sequence[Example]) -> list[int]:
+def lengths(examples: Sequence[Example]) -> Sequence[int]:
     """Size of each example along its first input: tokens of a text."""
+    if isinstance(examples, Tokens):
+        return cast(Sequence[int], examples.lengths())  # an array: as good, and small
     return [len(e["input_ids"]) if "input_ids" in e else 1 for e in examples]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 
+import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerBase
 
@@ -13,19 +15,21 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def train_wordpiece(texts: Iterable[str], recipe: TokenizerRecipe, max_length: int) -> PreTrainedTokenizerBase:
-    """A BERT tokenizer (WordPiece) of at most `recipe.vocab_size` entries; the same texts give the same one."""
+    """A BERT tokenizer (WordPiece) of at most `recipe.vocab_size` entries; the same texts give the same one.
+
+    `texts` is gone through twice.
+    """
     core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     core.normalizer = normalizers.BertNormalizer(lowercase=recipe.lowercase)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     core.decoder = decoders.WordPiece()
-    texts = list(texts)
     trainer = trainers.WordPieceTrainer(
         vocab_size=recipe.vocab_size,
         min_frequency=2,
         special_tokens=[*SPECIAL_TOKENS, *_alphabet(core, texts)],
         show_progress=False,
     )
-    core.train_from_iterator(texts, trainer)
+    core.train_from_iterator(iter(texts), trainer)
     vocabulary = core.get_vocab()
     return BertTokenizerFast(vocab=vocabulary, do_lower_case=recipe.lowercase, model_max_length=max_length)
 
@@ -34,8 +38,9 @@ def _alphabet(core: Tokenizer, texts: Iterable[str]) -> list[str]:
     """The pieces of one character, in order. Left to itself the trainer numbers those inside words as its hash table
     happens to hold them, and breaks ties of merges by those numbers: another vocabulary every time."""
     normalise, split = core.normalizer.normalize_str, core.pre_tokenizer.pre_tokenize_str
-    seen: set[str] = set()
+    seen = np.zeros(sys.maxunicode + 1, dtype=bool)
     for text in texts:
-        seen.update(text)
-    letters = sorted({letter for raw in seen for letter in normalise(raw) if not letter.isspace()})
+        seen[np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)] = True
+    found = map(chr, np.flatnonzero(seen).tolist())
+    letters = sorted({letter for raw in found for letter in normalise(raw) if not letter.isspace()})
     return letters + [f"##{letter}" for letter in letters if len(split(f"a{letter}")) == 1]

@@ -85,6 +85,8 @@ class DataRecipe:
     """Use at most this many rows of each split (a seeded, random choice)."""
     on_bad_row: Literal["fail", "skip"] = "fail"
     """What to do with rows that cannot be used: stop and list them, or skip, count and list them in the run folder."""
+    token_cache: str | None = None
+    """Folder that keeps tokenized splits for the next run; null for the user's cache folder, none for no cache."""
 
 
 @dataclass(frozen=True, kw_only=True)

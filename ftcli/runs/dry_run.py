@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
     parts = batch_size.settle(parts, sample, console, remember=False)
     recipe = parts.recipe
     size, tokens_per_step = recipe.train.rows_per_pass, recipe.train.tokens_per_step
-    mean_tokens = sum(sizes) / len(sizes)
+    mean_tokens = float(sum(sizes) / len(sizes))
     rows_per_step: float = recipe.train.rows_per_step
     if tokens_per_step is not None:
         rows_per_step = max(1.0, tokens_per_step / mean_tokens)
@@ -67,7 +68,7 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
     return facts
 
 
-def _measure(parts: Parts, examples: list[Any]) -> tuple[int, float, int]:
+def _measure(parts: Parts, examples: Sequence[Any]) -> tuple[int, float, int]:
     """Tokens, seconds and activation bytes of one forward and backward pass (the second of two)."""
     task, model, device = parts.task, parts.model, parts.precision.device
     batch = to_device(task.collate(examples), device)

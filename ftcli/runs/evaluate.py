@@ -14,8 +14,8 @@ from ftcli.errors import DataError, UsageError
 from ftcli.metrics.gates import Gate, check
 from ftcli.recipe.load import read_recipe
 from ftcli.recipe.schema import Recipe
+from ftcli.runs.encode import encode
 from ftcli.runs.environment import describe, prepare_process
-from ftcli.runs.finetune import encode
 from ftcli.runs.folder import open_folder
 from ftcli.runs.parts import Parts, drop_unknown, label_names
 from ftcli.runs.results import build_report, score, write_reports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from ftcli.contract import Example
 from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
 from ftcli.engine.augment import TokenDropout
-from ftcli.engine.evaluate import encode_rows, lengths
+from ftcli.engine.evaluate import lengths
 from ftcli.engine.forward import compile_forward
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.loop import Loop, count_steps
@@ -23,6 +24,7 @@ from ftcli.recipe.load import to_yaml
 from ftcli.recipe.schema import Recipe
 from ftcli.runs import batch_size, dry_run
 from ftcli.runs.best import Best
+from ftcli.runs.encode import encode
 from ftcli.runs.environment import describe, model_fingerprint, prepare_process
 from ftcli.runs.failures import check_room, stoppable, translated
 from ftcli.runs.fit import Fit
@@ -133,7 +135,7 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
         console.info(f"training {loop.total_steps:,} steps of {recipe.train.step_in_words}")
         fit.run()
         best.load_into(parts.model)
-        report = finish(parts, folder, journal, best, console, stop)
+        report = finish(parts, folder, journal, best, validation, console, stop)
     best.discard()
     return report
 
@@ -143,27 +145,7 @@ def recipe_to_repeat(recipe: Recipe) -> Recipe:
     return replace(recipe, out=None)
 
 
-def encode(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> list[Example]:
-    """The split tokenized, with the share of rows that were cut said. Raises Leave where `stop` asks to end."""
-    rows = parts.data.splits[split]
-    with console.progress(f"tokenize {split}", len(rows), "rows") as bar:
-
-        def encoded(count: int) -> None:
-            bar.advance(count)
-            if stop is not None:
-                stop.leave_if_due()
-
-        examples = encode_rows(parts.task, rows, on_rows=encoded)
-    cut = sum(bool(e.get("truncated")) for e in examples)
-    if cut:
-        console.note(
-            f"{split}: {cut:,} of {len(rows):,} texts ({cut / len(rows):.1%}) are longer than "
-            f"{parts.recipe.train.max_length} tokens and were cut"
-        )
-    return examples
-
-
-def build_loop(parts: Parts, examples: list[Example]) -> Loop:
+def build_loop(parts: Parts, examples: Sequence[Example]) -> Loop:
     """Sampler, optimiser, schedule and loop of a run."""
     recipe = parts.recipe
     train = recipe.train
@@ -179,13 +161,19 @@ def build_loop(parts: Parts, examples: list[Example]) -> Loop:
 
 
 def finish(
-    parts: Parts, folder: RunFolder, journal: Journal, best: Best, console: Console, stop: StopRequest
+    parts: Parts,
+    folder: RunFolder,
+    journal: Journal,
+    best: Best,
+    validation: Sequence[Example],
+    console: Console,
+    stop: StopRequest,
 ) -> dict[str, Any]:
     """Score the test split once with the best state, write model and reports."""
     split = "test" if "test" in parts.data.splits else "validation"
     if split == "validation":
         console.warn("no test split: the report is of the validation split, on which the best state was chosen")
-    examples = encode(parts, split, console, stop)
+    examples = encode(parts, split, console, stop) if split == "test" else validation
     began = time.perf_counter()
     evaluation = score(parts, split, examples, console, bootstrap=parts.recipe.eval.bootstrap, stop=stop)
     seconds = time.perf_counter() - began

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Fit:
     best: Best
     journal: Journal
     trackers: Trackers
-    validation: list[Example]
+    validation: Sequence[Example]
     folder: RunFolder
     console: Console
     stop: StopRequest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,9 +87,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
             )
     if source.tokenizer is None:
         length = source.max_length(recipe.train.max_length)
-        source = source.with_tokenizer(
-            train_wordpiece(data.splits["train"].column("text"), recipe.model.tokenizer, length)
-        )
+        source = source.with_tokenizer(train_wordpiece(_Texts(data.splits["train"]), recipe.model.tokenizer, length))
         console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
     task: Task = kind(source.tokenizer, source.max_length(recipe.train.max_length))
     # A few rows of many classes need not hold them all; they are classes all the same.
@@ -108,6 +106,16 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
 def runs_unpadded(train: TrainRecipe) -> bool:
     """Compiled kernels want few shapes, which padding gives."""
     return train.unpadded and train.compile is not True
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The texts of a split, read one at a time as often as they are gone through."""
+
+    rows: Rows
+
+    def __iter__(self) -> Iterator[str]:
+        return (row["text"] for row in self.rows)
 
 
 def label_names(recipe: DataRecipe, data: Data) -> Sequence[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ftcli.trackers.console import Console
 def score(
     parts: Parts,
     split: str,
-    examples: list[Example],
+    examples: Sequence[Example],
     console: Console,
     *,
     bootstrap: int,

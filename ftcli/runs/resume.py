@@ -24,6 +24,7 @@ FREE = (
     "train.compile",
     "train.max_rollbacks",
     "data.name",
+    "data.token_cache",
     "model.name",
 )
 """Settings that a resumed run may change without computing anything else. Data and model are compared by content."""

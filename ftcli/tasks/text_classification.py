@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source, load_weights
 from ftcli.models.unpadded import FlatRows, known_rows
-from ftcli.tasks.text import PAD_TO_MULTIPLE, pad, tokenize
+from ftcli.tasks.text import PAD_TO_MULTIPLE, pad, set_up, settings, tokenize
 
 TEXT = Column(
     "text",
@@ -49,6 +49,7 @@ class TextClassification:
         self._ids: dict[str, int] = {}
         self._positions: dict[int, int] | None = None
         self._model_inputs: set[str] = {"input_ids", "attention_mask"}
+        set_up(tokenizer, max_length)
 
     # Labels ---------------------------------------------------------------------------------------------------
 
@@ -165,6 +166,14 @@ class TextClassification:
             if row.get("label") is not None:
                 example["label"] = self._id(row["label"])
         return examples
+
+    def encoding(self) -> Mapping[str, Any] | None:
+        """All that `encode` depends on beside the row; None where it cannot be told."""
+        of_tokenizer = settings(self.tokenizer)
+        if of_tokenizer is None:
+            return None
+        positions = None if self._positions is None else sorted(self._positions.items())
+        return {**of_tokenizer, "max_length": self.max_length, "labels": self.labels, "positions": positions}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         padded = pad(self.tokenizer, examples, self.max_length, self.pad_to_multiple)

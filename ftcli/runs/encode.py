@@ -1,0 +1,69 @@
+"""A split tokenized: once for each content, tokenizer and length, then from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import ftcli
+from ftcli.contract import Example, Rows, Task
+from ftcli.data.token_cache import TokenCache, key_of, user_folder
+from ftcli.data.tokens import Tokens
+from ftcli.engine.evaluate import encode_rows
+from ftcli.engine.interrupt import StopRequest
+from ftcli.recipe.schema import DataRecipe
+from ftcli.runs.parts import Parts
+from ftcli.trackers.console import Console
+
+WORTH_KEEPING = 1 << 20
+"""Bytes of text below which tokenizing is as quick as looking up."""
+
+
+def encode(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Sequence[Example]:
+    """The split tokenized, with the share of rows that were cut said. Raises Leave where `stop` asks to end."""
+    rows = parts.data.splits[split]
+    cache = open_cache(parts.recipe.data)
+    key = _key(parts.task, rows) if cache is not None else None
+    examples: Sequence[Example] | None = cache.load(key) if cache is not None and key is not None else None
+    if examples is not None:
+        console.info(f"tokenize {split}: from the cache")
+    else:
+        examples = _encode(parts, split, rows, console, stop)
+        if cache is not None and key is not None and isinstance(examples, Tokens):
+            cache.save(key, examples)
+    cut = (
+        examples.total("truncated") if isinstance(examples, Tokens) else sum(bool(e.get("truncated")) for e in examples)
+    )
+    if cut:
+        console.note(
+            f"{split}: {cut:,} of {len(rows):,} texts ({cut / len(rows):.1%}) are longer than "
+            f"{parts.recipe.train.max_length} tokens and were cut"
+        )
+    return examples
+
+
+def open_cache(recipe: DataRecipe) -> TokenCache | None:
+    """The cache a recipe asks for."""
+    if recipe.token_cache == "none":
+        return None
+    return TokenCache(Path(recipe.token_cache).expanduser() if recipe.token_cache else user_folder())
+
+
+def _key(task: Task, rows: Rows) -> str | None:
+    """Name of the entry of these rows; None where they are too few or the task cannot tell what it depends on."""
+    encoding = task.encoding()
+    if encoding is None or rows.text_bytes() < WORTH_KEEPING:
+        return None
+    facts = {"ftcli": ftcli.__version__, "task": task.name, "rows": rows.fingerprint(), "encoding": encoding}
+    return key_of(facts)
+
+
+def _encode(parts: Parts, split: str, rows: Rows, console: Console, stop: StopRequest | None) -> Sequence[Example]:
+    with console.progress(f"tokenize {split}", len(rows), "rows") as bar:
+
+        def encoded(count: int) -> None:
+            bar.advance(count)
+            if stop is not None:
+                stop.leave_if_due()
+
+        return encode_rows(parts.task, rows, on_rows=encoded)

@@ -11,6 +11,7 @@ from torch import nn
 
 from ftcli.contract import Prediction, Row, Task
 from ftcli.engine.evaluate import run_model
+from ftcli.engine.host import Room
 from ftcli.engine.precision import Precision
 
 WINDOW_ROWS = 512
@@ -88,8 +89,13 @@ def predict(
     live: bool,
 ) -> Iterator[tuple[Any, Prediction | None]]:
     """Each record with its prediction, in order; None where the record cannot be used."""
+    room = Room()
     for group in windows(records, max(WINDOW_ROWS, rows_per_batch or 0), live=live):
         usable = [{k: v for k, v in r.row.items() if k != "label"} for r in group if r.row is not None]
-        answers = iter(run_model(task, model, task.encode(usable), precision, rows_per_batch)[0] if usable else [])
+        found: list[Prediction] = []
+        if usable:
+            examples = task.encode(usable)
+            found, _ = run_model(task, model, examples, precision, rows_per_batch, on_rows=lambda _: room.give_back())
+        answers = iter(found)
         for record in group:
             yield record, next(answers) if record.row is not None else None

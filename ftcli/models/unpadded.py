@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -50,13 +51,12 @@ class FlatRows:
 
     @classmethod
     def of(cls, mask: Tensor) -> FlatRows | None:
-        """From an attention mask (rows, tokens); None where a row is empty or its padding is not on the right."""
-        lengths = mask.sum(1)
-        if not bool(torch.equal(mask != 0, torch.arange(mask.shape[1]) < lengths[:, None])) or bool(
-            (lengths < 1).any()
-        ):
+        """From an attention mask (rows, tokens) on the host; None where a row is empty or its padding is not on the right."""
+        real = mask.numpy() != 0
+        lengths = real.sum(1)
+        if not (lengths > 0).all() or not np.array_equal(real, np.arange(mask.shape[1]) < lengths[:, None]):
             return None
-        return cls(lengths.tolist(), mask.reshape(-1).nonzero().squeeze(1))
+        return cls(lengths.tolist(), torch.from_numpy(np.flatnonzero(real)))
 
 
 _rows: ContextVar[FlatRows | None] = ContextVar("rows", default=None)

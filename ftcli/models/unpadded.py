@@ -51,7 +51,7 @@ class FlatRows:
 
     @classmethod
     def of(cls, mask: Tensor) -> FlatRows | None:
-        """From an attention mask (rows, tokens) on the host; None where a row is empty or its padding is not on the right."""
+        """From a mask (rows, tokens) on the host; None where a row is empty or its padding is not on the right."""
         real = mask.numpy() != 0
         lengths = real.sum(1)
         if not (lengths > 0).all() or not np.array_equal(real, np.arange(mask.shape[1]) < lengths[:, None]):

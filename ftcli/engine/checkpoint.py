@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ftcli.engine.loop import Loop
+from ftcli.engine.row_adamw import RowAdamW, spread
 from ftcli.engine.seeding import random_state, restore_random_state
 from ftcli.errors import UsageError
 
@@ -256,6 +257,10 @@ def _restore_optimizer(loop: Loop, tensors: Mapping[str, Tensor], numbers: Mappi
             # AdamW keeps its step counter on the host unless it is fused on a GPU; moments follow their parameter.
             value = value.to(parameter.device)
         loop.optimizer.state[parameter][key] = value
+    if not isinstance(loop.optimizer, RowAdamW):  # the run went on from a CPU to a GPU
+        for weight, state in loop.optimizer.state.items():
+            if "rows" in state:
+                spread(weight, state)
 
 
 def _hash(path: Path) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ftcli.contract import Batch, Example, Progress, Task
 from ftcli.engine.ahead import Ahead, pinned
+from ftcli.engine.optim import clip_gradients
 from ftcli.engine.precision import Precision
 from ftcli.engine.seeding import restore_torch_state, torch_state
 from ftcli.errors import OutOfMemoryError
@@ -158,7 +159,7 @@ class Loop:
         scaler = self.precision.scaler
         if self.recipe.clip is not None:
             scaler.unscale_(self.optimizer)
-            self.norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip).detach()
+            self.norm = clip_gradients(self.model, self.recipe.clip).detach()
         scaler.step(self.optimizer)
         scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

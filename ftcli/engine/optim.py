@@ -1,20 +1,23 @@
-"""Optimisers by name, with decay kept off norms and biases."""
+"""Optimisers by name, with decay kept off norms and biases; gradients clipped."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from ftcli.engine.row_adamw import RowAdamW, row_embedding
 from ftcli.recipe.schema import OptimizerRecipe
 from ftcli.registry import Table
 
 OPTIMIZERS = Table("optimizer", {"adamw": "ftcli.engine.optim:adamw"})
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Trainable parameters in two groups: matrices decay; vectors and scalars (norms, biases) do not."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, object]] = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
@@ -25,10 +28,40 @@ def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), fused where the device has it."""
     assert recipe.lr is not None
     device = next(model.parameters()).device.type
-    return torch.optim.AdamW(
-        decay_groups(model, recipe.weight_decay),
-        lr=recipe.lr,
-        betas=(recipe.beta1, recipe.beta2),
-        eps=recipe.eps,
-        fused=device in {"cuda", "cpu"},
-    )
+    groups = decay_groups(model, recipe.weight_decay)
+    settings: dict[str, Any] = {"lr": recipe.lr, "betas": (recipe.beta1, recipe.beta2), "eps": recipe.eps}
+    embedding = row_embedding(model)
+    if embedding is not None:
+        return RowAdamW(groups, embedding, **settings)
+    return torch.optim.AdamW(groups, **settings, fused=device in {"cuda", "cpu"})
+
+
+def flush(optimizer: torch.optim.Optimizer) -> None:
+    """Bring weights up to date whose updates an optimiser has put off: due before they are scored or kept.
+
+    Only at steps that the recipe determines: what is put off is rounded once, so that the moment shows in the bits.
+    """
+    if isinstance(optimizer, RowAdamW):
+        optimizer.flush()
+
+
+@torch.no_grad()
+def clip_gradients(model: nn.Module, max_norm: float) -> Tensor:
+    """Scale the gradients of `model` down to `max_norm`, and return their norm before."""
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    if not any(p.is_cpu for p in parameters):
+        return nn.utils.clip_grad_norm_(parameters, max_norm)
+    gradients = []
+    for parameter in parameters:
+        gradient = parameter.grad
+        assert gradient is not None
+        if gradient.is_sparse:
+            parameter.grad = gradient = gradient.coalesce()
+            gradient = gradient.values()
+        gradients.append(gradient)
+    norm = nn.utils.get_total_norm(gradients)
+    scale = max_norm / (norm + 1e-6)
+    if not scale >= 1.0:  # on the host it costs nothing to look; NaN counts as too large
+        for gradient in gradients:
+            gradient.mul_(scale)
+    return norm

@@ -12,6 +12,7 @@ from ftcli.contract import Example, Progress
 from ftcli.engine.checkpoint import discard_after, free_bytes, load_checkpoint, load_newest, take_snapshot
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.engine.loop import Loop
+from ftcli.engine.optim import flush
 from ftcli.engine.watch import Watch
 from ftcli.engine.writer import Writer
 from ftcli.errors import DivergedError, UsageError, system_error
@@ -155,6 +156,7 @@ class Fit:
 
     def _validate(self, step: int, epoch: float) -> None:
         """Score the validation split, write it down, say it, and keep the state if it is the best so far."""
+        flush(self.loop.optimizer)
         evaluation = score(
             self.parts, "validation", self.validation, self.console, bootstrap=0, keep=False, stop=self.stop
         )

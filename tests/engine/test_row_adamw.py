@@ -96,13 +96,13 @@ def test_equals_dense_adamw(
         torch.testing.assert_close(whole, reference[moment], atol=limit, rtol=limit)
 
 
-def make_loop(plain: bool = False, decay: float = 1.0) -> Loop:
+def make_loop(*, plain: bool = False, decay: float = 1.0, dropout: float = 0.1) -> Loop:
     """A BERT whose embedding has far more rows than the texts have words, accumulating and clipping."""
     task = make_task()
     torch.manual_seed(0)
     model = BertForSequenceClassification(
         BertConfig(vocab_size=WIDE, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-                   num_labels=3)
+                   num_labels=3, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
     )  # fmt: skip
     assert len(TOKENIZER) < WIDE
     task.prepare(model)
@@ -182,6 +182,27 @@ def test_a_checkpoint_goes_on_under_plain_adamw(tmp_path: Path) -> None:
         pass
     for name, value in own_tensors(alone.model).items():
         torch.testing.assert_close(own_tensors(moved.model)[name], value, atol=2e-5, rtol=0)
+
+
+def test_memory_that_runs_out_in_mid_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one of two forward and backward passes: the window is done anew by single rows, to the same weights."""
+    expected, halved = make_loop(dropout=0.0), make_loop(dropout=0.0)
+    passes = 0
+    forward = halved.task.forward
+
+    def failing(*arguments: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        if passes == 4:
+            raise MemoryError
+        return forward(*arguments)
+
+    monkeypatch.setattr(halved.task, "forward", failing)
+    for loop in (expected, halved):
+        assert len(list(loop)) == 12
+    assert halved.micro_batch == 1
+    for (name, one), two in zip(expected.model.named_parameters(), halved.model.parameters(), strict=True):
+        torch.testing.assert_close(two, one, atol=2e-5, rtol=0, msg=lambda m, name=name: f"{name}: {m}")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ attention probabilities stays as fast as its absence; on CUDA, flash attention's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -42,6 +42,8 @@ class Group:
     """Places that hold a token of their own."""
     target: Tensor | None = None
     """The tokens of these places."""
+    by_heads: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict, repr=False)
+    """Number of heads -> `source`, `real` and `target` where each head of a token is a row of its own."""
     blocked: Tensor | None = None
     """(count, 1, 1, width) true where a key is padding."""
 
@@ -52,6 +54,18 @@ class Group:
     @property
     def rows(self) -> slice:
         return slice(self.start, self.start + self.count * self.width)
+
+    def of_heads(self, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`source`, `real` and `target` for (tokens * heads, size), places in the order (sequence, head, token)."""
+        if heads not in self.by_heads:
+            assert self.source is not None
+            assert self.real is not None
+            head = torch.arange(heads)[:, None]
+            source = (self.source.view(-1, 1, self.width) * heads + head).flatten()
+            inside = torch.zeros(self.count * self.width, dtype=torch.bool).index_fill_(0, self.real, True)
+            real = inside.view(-1, 1, self.width).expand(-1, heads, -1).flatten().nonzero().squeeze(1)
+            self.by_heads[heads] = source, real, source[real]
+        return self.by_heads[heads]
 
     @property
     def tokens(self) -> Tensor:
@@ -109,7 +123,13 @@ class Layout:
         real = np.flatnonzero(inside.reshape(-1))
         padded = None if inside.all() else torch.from_numpy(~inside)[:, None, None, :]
         return Group(
-            rows, width, -1, torch.from_numpy(source), torch.from_numpy(real), torch.from_numpy(source[real]), padded
+            rows,
+            width,
+            -1,
+            torch.from_numpy(source),
+            torch.from_numpy(real),
+            torch.from_numpy(source[real]),
+            blocked=padded,
         )
 
 
@@ -270,13 +290,12 @@ class _Attention(torch.autograd.Function):
 
 def _take(x: Tensor, group: Group) -> Tensor:
     """(tokens, heads, size) -> (count * heads, width, size) of the group's sequences."""
-    if group.source is None:
-        part = x[group.rows]
-        if group.count == 1:
-            return part.transpose(0, 1)
-    else:
-        part = x.index_select(0, group.source)
     heads, size = x.shape[1:]
+    if group.source is not None:
+        return x.reshape(-1, size).index_select(0, group.of_heads(heads)[0]).view(-1, group.width, size)
+    part = x[group.rows]
+    if group.count == 1:
+        return part.transpose(0, 1)
     return part.view(group.count, group.width, heads, size).transpose(1, 2).reshape(-1, group.width, size)
 
 
@@ -289,13 +308,13 @@ def _by_sequence(x: Tensor, group: Group) -> Tensor:
 def _put(x: Tensor, out: Tensor, group: Group) -> None:
     """The inverse of `_take`: real tokens into their places of `out`."""
     heads, size = out.shape[1:]
-    by_token = x.view(group.count, heads, group.width, size).transpose(1, 2)
     if group.source is None:
+        by_token = x.view(group.count, heads, group.width, size).transpose(1, 2)
         out[group.rows].view(group.count, group.width, heads, size).copy_(by_token)
-    else:
-        assert group.real is not None
-        assert group.target is not None
-        out.index_copy_(0, group.target, by_token.reshape(-1, heads, size).index_select(0, group.real))
+        return
+    _, real, target = group.of_heads(heads)
+    flat = x.reshape(-1, size)
+    out.view(-1, size).index_copy_(0, target, flat if group.blocked is None else flat.index_select(0, real))
 
 
 def _block(scores: Tensor, group: Group, window: int | None) -> None:

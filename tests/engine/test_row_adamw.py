@@ -109,7 +109,7 @@ def make_loop(*, plain: bool = False, decay: float = 1.0, dropout: float = 0.1) 
     examples = make_examples(task, [3, 9, 1, 14, 5, 2, 8, 4, 6, 11], seed=1)
     recipe = TrainRecipe(epochs=4, batch_size=2, gradient_accumulation=2, clip=0.1)
     sampler = Sampler([len(e["input_ids"]) for e in examples], 4, 3)
-    total = count_steps(recipe, sampler.steps_per_epoch)
+    total = count_steps(recipe, sampler.steps)
     wanted = OptimizerRecipe(lr=1e-2, weight_decay=decay)
     own: dict[str, Any] = {"lr": 1e-2, "betas": (wanted.beta1, wanted.beta2), "eps": wanted.eps}
     optimizer = torch.optim.AdamW(decay_groups(model, decay), **own) if plain else adamw(model, wanted)

@@ -154,6 +154,8 @@ class Progress:
     """Epoch and position in it, both from 0."""
     skipped: bool = False
     """True where the rows were passed over; the loss means nothing then."""
+    computed: int = 0
+    """Tokens that went through the model, padding among them."""
 
 
 class Tracker(Protocol):

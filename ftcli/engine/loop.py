@@ -17,6 +17,7 @@ from ftcli.engine.optim import clip_gradients
 from ftcli.engine.precision import Precision
 from ftcli.engine.seeding import restore_torch_state, torch_state
 from ftcli.errors import OutOfMemoryError
+from ftcli.models.unpadded import is_unpadded
 from ftcli.recipe.schema import TrainRecipe
 
 
@@ -59,6 +60,7 @@ class Loop:
         """Rows per forward pass: as asked for, or less once the device ran out of memory."""
         self.norm = torch.zeros((), device=precision.device)
         """The gradient's norm before clipping at the last step; where nothing is clipped it stays 0."""
+        self._unpadded = is_unpadded(model) and (precision.device.type == "cpu" or precision.name != "fp32")
         self._ahead = Ahead(self._collate, precision.device, pin=augment is None)
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
 
@@ -81,9 +83,9 @@ class Loop:
         lr = self._set_lr()
         skipped = at in self.skip
         if skipped:
-            loss, tokens = torch.zeros((), device=self.precision.device), 0
+            loss, tokens, computed = torch.zeros((), device=self.precision.device), 0, 0
         else:
-            loss, tokens = self._forward_backward(rows, self._next_rows(plan))
+            loss, tokens, computed = self._forward_backward(rows, self._next_rows(plan))
             self._update()
         self.rows_seen = zlib.crc32(np.asarray(rows, dtype=np.int64).tobytes(), self.rows_seen)
         self.step += 1
@@ -92,7 +94,7 @@ class Loop:
         epoch = self.epoch + self.position / steps_in_epoch
         if ended:
             self.epoch, self.position = self.epoch + 1, 0
-        return Progress(self.step, self.total_steps, epoch, lr, loss, len(rows), tokens, ended, at, skipped)
+        return Progress(self.step, self.total_steps, epoch, lr, loss, len(rows), tokens, ended, at, skipped, computed)
 
     def _next_rows(self, plan: list[np.ndarray]) -> np.ndarray | None:
         """The rows of the step after this one, where they can be made ready meanwhile."""
@@ -100,10 +102,11 @@ class Loop:
         known = later < len(plan) and self.step + 1 < self.total_steps and (self.epoch, later) not in self.skip
         return plan[later] if known else None
 
-    def _forward_backward(self, rows: np.ndarray, following: np.ndarray | None) -> tuple[Tensor, int]:
-        """Loss and tokens of a window, its gradients left in the model; half the rows per pass where memory is out.
+    def _forward_backward(self, rows: np.ndarray, following: np.ndarray | None) -> tuple[Tensor, int, int]:
+        """Loss, tokens and computed tokens of a window, its gradients left in the model.
 
-        Sums over counts make the gradients the same whatever the rows per pass. Raises OutOfMemoryError at one row.
+        Half the rows per pass where memory is out: sums over counts make the gradients the same whatever the rows per
+        pass. Raises OutOfMemoryError at one row.
         """
         while True:
             size = self._portion(rows)
@@ -136,16 +139,19 @@ class Loop:
     def _collate(self, rows: np.ndarray) -> Batch:
         return self.task.collate([self.examples[int(row)] for row in rows])
 
-    def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int]:
+    def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int, int]:
         """Gradients of the whole window: loss sums over the window's counts, known before any forward pass."""
         counts: dict[str, int] = {}
         for batch in batches:
             for term, count in self.task.counts(batch).items():
                 counts[term] = counts.get(term, 0) + count
         total = torch.zeros((), device=self.precision.device)
-        tokens = 0
+        tokens = computed = 0
         for batch in batches:
-            tokens += count_tokens(batch)
+            real = count_tokens(batch)
+            tokens += real
+            flat = self._unpadded and batch.get("rows") is not None
+            computed += real if flat or "input_ids" not in batch else batch["input_ids"].numel()
             batch = to_device(batch, self.precision.device)
             with self.precision.autocast():
                 outputs = self.task.forward(self.model, batch)
@@ -153,7 +159,7 @@ class Loop:
             loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
             torch.autograd.backward(self.precision.scaler.scale(loss))
             total += loss.detach()
-        return total, tokens
+        return total, tokens, computed
 
     def _update(self) -> None:
         scaler = self.precision.scaler

@@ -96,6 +96,11 @@ def run_unpadded(model: Any, *, first_only: bool = False) -> bool:
     return True
 
 
+def is_unpadded(model: nn.Module) -> bool:
+    """True for a model that `run_unpadded` was done to."""
+    return getattr(getattr(model, "config", None), "_attn_implementation", None) == ATTENTION
+
+
 def _last_layer(
     whole: Any, first_only: Any, hidden: Tensor, *given: Any, layout: Layout | None = None, **named: Any
 ) -> Tensor:

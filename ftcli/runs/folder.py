@@ -28,6 +28,18 @@ class _Discreet(logging.Formatter):
         return visible(without_secrets(super().format(record)), keep="\n\t")
 
 
+class _Log(logging.FileHandler):
+    """log.txt, whose own failures (a full disk) end nothing and are not said: the run says what it cannot write."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nothing: the line is lost."""
+
+    def close(self) -> None:
+        """Close the file, whether or not the last lines find room."""
+        with suppress(OSError):
+            super().close()
+
+
 class RunFolder:
     """Paths inside a run folder and atomic writes into it."""
 
@@ -49,7 +61,7 @@ class RunFolder:
 
     def open_log(self) -> None:
         """Send the log of ftcli and of the libraries below to log.txt."""
-        self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        self._handler = _Log(self.path / "log.txt", encoding="utf-8")
         self._handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._handler)
         logging.getLogger("ftcli").setLevel(logging.INFO)

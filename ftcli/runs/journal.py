@@ -56,7 +56,7 @@ class Journal:
         self.tracker = tracker
         self.every = every
         self._loss = torch.zeros((), device=device)
-        self._steps = self._rows = self._tokens = 0
+        self._steps = self._rows = self._tokens = self._computed = 0
         self._began = time.perf_counter()
         self._last_loss: float | None = None
 
@@ -71,6 +71,7 @@ class Journal:
             self._steps += 1
             self._rows += progress.rows
             self._tokens += progress.tokens
+            self._computed += progress.computed
         if progress.step % self.every and progress.step != progress.total_steps and not progress.epoch_ended:
             return None
         if not self._steps:
@@ -85,10 +86,11 @@ class Journal:
             "lr": progress.lr,
             "rows_per_s": self._rows / seconds,
             "tokens_per_s": self._tokens / seconds,
+            "padding_share": 1 - self._tokens / self._computed if self._computed else 0.0,
         }
         self._last_loss = loss
         self._loss.zero_()
-        self._steps = self._rows = self._tokens = 0
+        self._steps = self._rows = self._tokens = self._computed = 0
         self._began = time.perf_counter()
         return record
 
@@ -118,8 +120,15 @@ class Journal:
 
     def state(self) -> dict[str, Any]:
         """Plain data for a checkpoint: the averages under way."""
-        return {"loss": float(self._loss), "steps": self._steps, "rows": self._rows, "tokens": self._tokens}
+        return {
+            "loss": float(self._loss),
+            "steps": self._steps,
+            "rows": self._rows,
+            "tokens": self._tokens,
+            "computed": self._computed,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._loss.fill_(state["loss"])
         self._steps, self._rows, self._tokens = (int(state[k]) for k in ("steps", "rows", "tokens"))
+        self._computed = int(state.get("computed", 0))

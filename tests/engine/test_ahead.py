@@ -145,4 +145,5 @@ def test_no_step_waits_for_the_device(forced: None) -> None:
             if progress.step % loop.total_steps and not progress.epoch_ended:
                 assert journal.step(progress) is None
     ours = {place for place in reads.places if not place.startswith("masking_utils")}
-    assert ours <= {"loop.py:count_tokens"}
+    # What lies on the host may be looked at: the batch before it is sent, and gradients of a model on the CPU.
+    assert ours <= {"loop.py:count_tokens", "optim.py:clip_gradients"}

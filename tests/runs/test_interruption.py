@@ -48,7 +48,7 @@ def sends(number: int, module: str, name: str, call: int = 1) -> Callable[[], No
 
 PLACES = {
     "loading": ("ftcli.runs.parts", "load_data", 1),
-    "tokenizing": ("ftcli.runs.finetune", "encode_rows", 1),
+    "tokenizing": ("ftcli.runs.encode", "encode_rows", 1),
     "first checkpoint": ("ftcli.engine.checkpoint", "save_file", 1),
     "first step": ("ftcli.engine.loop:Loop", "_forward_backward", 1),
     "a step": ("ftcli.engine.loop:Loop", "_forward_backward", 12),
@@ -159,14 +159,14 @@ def slow_steps() -> None:
 
     forward, steps = Loop._forward_backward, 0
 
-    def slow(self: Any, rows: Any) -> Any:
+    def slow(self: Any, *given: Any) -> Any:
         nonlocal steps
         steps += 1
         if steps == 2:
             (Path.cwd() / "in-step").write_text("now")
             for _ in range(600):
                 time.sleep(0.1)
-        return forward(self, rows)
+        return forward(self, *given)
 
     Loop._forward_backward = slow  # type: ignore[method-assign]
 

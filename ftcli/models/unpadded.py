@@ -22,7 +22,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ftcli.models.attention import Layout, attend, attend_from_first, moved
+from ftcli.models.attention import attend, attend_from_first
+from ftcli.models.layout import Layout, moved
 
 ATTENTION = "ftcli_unpadded"
 ENCODERS = {

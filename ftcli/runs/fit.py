@@ -88,6 +88,7 @@ class Fit:
                     bar.advance(self.loop.step - progress.step)  # a rollback goes back
                     if self.best.exhausted:
                         break
+                bar.advance(0, **self.journal.shown(self.best))  # the last validation came after the last step
             except Leave:
                 left = True
             self.save()

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ftcli.models import attention
-from ftcli.models.attention import Layout, attend, attend_from_first
+from ftcli.models import layout as layouts
+from ftcli.models.attention import attend, attend_from_first
+from ftcli.models.layout import Layout
 
 CPU = torch.device("cpu")
 
@@ -102,6 +103,6 @@ def test_groups_hold_every_sequence_once_and_stay_small(lengths: list[int]) -> N
     groups = Layout(lengths, CPU).groups
     assert sorted(row for group in groups for row in group.sequences) == list(range(len(lengths)))
     for group in groups:
-        assert group.count == 1 or group.count * group.width**2 <= attention.PORTION
+        assert group.count == 1 or group.count * group.width**2 <= layouts.PORTION
         shortest = min(lengths[row] for row in group.sequences)
-        assert shortest >= attention.NEAR * group.width or shortest >= group.width - attention.CLOSE
+        assert shortest >= layouts.NEAR * group.width or shortest >= group.width - layouts.CLOSE

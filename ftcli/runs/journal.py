@@ -111,9 +111,9 @@ class Journal:
     def _write(self, step: int, epoch: float, split: str, evaluation: Evaluation, **more: Any) -> None:
         self.tracker.log({"step": step, "epoch": epoch, "split": split, **more, **evaluation.metrics})
 
-    def shown(self, best: Best) -> dict[str, str]:
+    def shown(self, best: Best) -> dict[str, Any]:
         """What stands beside the progress bar."""
-        shown = {} if self._last_loss is None else {"loss": f"{self._last_loss:.4f}"}
+        shown: dict[str, Any] = {} if self._last_loss is None else {"loss": f"{self._last_loss:.4f}"}
         if best.value is not None:
             shown[f"best {best.metric}"] = f"{best.value:.4f}"
         return shown

@@ -108,7 +108,7 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
         recipe = parts.recipe
         check_same(folder.path, recipe, prints, facts, console)
         folder.reopen()
-    folder.write("recipe.yaml", to_yaml(recipe_to_repeat(recipe), without_secrets))
+    write_recipe(folder, recipe)
     folder.write_json("environment.json", facts)
     if data.skipped:
         console.warn(f"{len(data.skipped):,} rows skipped; they are listed in {folder.path / 'skipped.txt'}")
@@ -121,7 +121,7 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
     if recipe.train.batch_size == "auto":
         parts = batch_size.settle(parts, examples, console)
         recipe = parts.recipe
-        folder.write("recipe.yaml", without_secrets(to_yaml(recipe_to_repeat(recipe))))
+        write_recipe(folder, recipe)
     if recipe.train.compile is True:
         compile_forward(parts.model)
         console.note("the forward pass is compiled at its first step, which takes a while")
@@ -140,9 +140,9 @@ def train(parts: Parts, folder: RunFolder, console: Console, *, resume: bool, st
     return report
 
 
-def recipe_to_repeat(recipe: Recipe) -> Recipe:
-    """The recipe as it is kept in the run folder: without the folder's own name, so that a repeat gets a new one."""
-    return replace(recipe, out=None)
+def write_recipe(folder: RunFolder, recipe: Recipe) -> None:
+    """recipe.yaml: without secrets, and without the folder's own name, so that a repeat gets a new one."""
+    folder.write("recipe.yaml", to_yaml(replace(recipe, out=None), without_secrets))
 
 
 def build_loop(parts: Parts, examples: Sequence[Example]) -> Loop:

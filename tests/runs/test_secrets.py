@@ -72,3 +72,16 @@ def test_no_variable_is_written_down(tmp_path: Path, tiny_bert_dir: Path, review
         assert secret not in done.stdout + done.stderr
         for file in written:
             assert secret.encode() not in file.read_bytes(), file
+
+
+def test_a_recipe_written_again_can_be_read_again(
+    tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands for a token is no YAML of its own, also where a found batch size has the recipe written twice."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked = ("finetune", "--model", str(tiny_bert_dir), "--data", str(reviews_dir), "--max-steps", "1", "--out", "run")
+    done = run_cli(*asked, "--batch-size", "auto", "--set", f"data.revision={TOKEN}", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert TOKEN not in (tmp_path / "run" / "recipe.yaml").read_text(encoding="utf-8")
+    shown = run_cli("recipe", "show", "run/recipe.yaml", "--json", cwd=tmp_path)
+    assert shown.code == 0, shown.stderr

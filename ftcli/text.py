@@ -7,7 +7,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _JOINERS = "\u200c\u200d"
@@ -44,7 +44,7 @@ def json_line(value: object) -> str:
     try:
         written = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
     except ValueError:  # a number that JSON has no word for
-        written = json.dumps(finite(value), ensure_ascii=False, allow_nan=False, default=str)
+        written = json.dumps(jsonable(value, otherwise=str), ensure_ascii=False, allow_nan=False)
     if written.isascii() and written.isprintable():
         return written
     return "".join(_json_escape(c) if _hidden(c) else c for c in written)
@@ -86,27 +86,23 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub(lambda found: f"{found[1] or ''}***", text)
 
 
-def finite(value: Any) -> Any:
-    """`value` with null for every number in it that JSON has no word for."""
-    if isinstance(value, Mapping):
-        return {key: finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def jsonable(value: Any, otherwise: Callable[[Any], Any] | None = None) -> Any:
+    """`value` in what strict JSON can hold: NaN and infinities become null, number-like objects plain numbers.
 
-
-def jsonable(value: Any) -> Any:
-    """`value` in what strict JSON can hold: NaN and infinities become null, number-like objects plain numbers."""
+    What JSON has no form for is made one by `otherwise`; TypeError where there is none.
+    """
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, Mapping):
-        return {str(key): jsonable(entry) for key, entry in value.items()}
-    if isinstance(value, Sequence):
-        return [jsonable(entry) for entry in value]
+        return {str(key): jsonable(entry, otherwise) for key, entry in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [jsonable(entry, otherwise) for entry in value]
     if hasattr(value, "tolist"):  # NumPy scalars and arrays, tensors
-        return jsonable(value.tolist())
+        return jsonable(value.tolist(), otherwise)
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
+    if otherwise is not None:
+        return otherwise(value)
     raise TypeError(f"cannot write a {type(value).__name__} as JSON")

@@ -31,9 +31,9 @@ _STALE = 24 * 3600.0
 
 
 def user_folder() -> Path:
-    """Where the cache lies unless somebody says otherwise."""
+    """Where ftcli keeps what it can find again unless somebody says otherwise: XDG's place, else ~/.cache."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "ftcli" / "tokens"
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "ftcli"
 
 
 def key_of(facts: Mapping[str, Any]) -> str:

@@ -1,15 +1,26 @@
-"""How the forward pass runs: activations kept or computed again, kernels compiled. Weights keep names and values."""
+"""How the forward pass runs: without padding, activations kept or not, compiled. Weights keep names and values."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from ftcli.errors import UsageError
+from ftcli.models.dropout import speed_up_dropout
+from ftcli.models.unpadded import run_unpadded
 
 COMPILED_WIDTHS = 64
 """Texts are padded to a multiple of it where the model is compiled: every new shape may be compiled anew."""
+
+
+def speed_up(model: nn.Module, device: torch.device, *, unpadded: bool, first_only: bool) -> None:
+    """Prepare `model`, once, for running on `device`, its answers unchanged; `first_only` as in `run_unpadded`."""
+    if unpadded:
+        run_unpadded(model, first_only=first_only)
+    if device.type == "cpu":
+        speed_up_dropout(model)
 
 
 def recompute_activations(model: nn.Module, name: str) -> None:

@@ -17,7 +17,7 @@ from ftcli.engine.optim import clip_gradients
 from ftcli.engine.precision import Precision
 from ftcli.engine.seeding import restore_torch_state, torch_state
 from ftcli.errors import OutOfMemoryError
-from ftcli.models.unpadded import is_unpadded
+from ftcli.models.unpadded import computed_tokens
 from ftcli.recipe.schema import TrainRecipe
 
 
@@ -60,7 +60,6 @@ class Loop:
         """Rows per forward pass: as asked for, or less once the device ran out of memory."""
         self.norm = torch.zeros((), device=precision.device)
         """The gradient's norm before clipping at the last step; where nothing is clipped it stays 0."""
-        self._unpadded = is_unpadded(model) and (precision.device.type == "cpu" or precision.name != "fp32")
         self._ahead = Ahead(self._collate, precision.device, pin=augment is None)
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
 
@@ -148,10 +147,8 @@ class Loop:
         total = torch.zeros((), device=self.precision.device)
         tokens = computed = 0
         for batch in batches:
-            real = count_tokens(batch)
-            tokens += real
-            flat = self._unpadded and batch.get("rows") is not None
-            computed += real if flat or "input_ids" not in batch else batch["input_ids"].numel()
+            tokens += count_tokens(batch)
+            computed += computed_tokens(self.model, batch, half=self.precision.name != "fp32")
             batch = to_device(batch, self.precision.device)
             with self.precision.autocast():
                 outputs = self.task.forward(self.model, batch)

@@ -8,7 +8,7 @@ it runs padded, as it was.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -97,9 +97,23 @@ def run_unpadded(model: Any, *, first_only: bool = False) -> bool:
     return True
 
 
-def is_unpadded(model: nn.Module) -> bool:
-    """True for a model that `run_unpadded` was done to."""
-    return getattr(getattr(model, "config", None), "_attn_implementation", None) == ATTENTION
+def computed_tokens(model: nn.Module, batch: Mapping[str, Any], *, half: bool) -> int:
+    """Tokens that a pass of `model` over a batch still on the host computes, padding among them where it runs padded.
+
+    `half` says whether it computes in half precision. A batch without tokens counts its rows.
+    """
+    ids = batch.get("input_ids")
+    if ids is None:
+        return len(next(iter(batch.values())))
+    rows, attention = batch.get("rows"), getattr(getattr(model, "config", None), "_attn_implementation", None)
+    if attention == ATTENTION and rows is not None and _flattens(next(model.parameters()).device, half=half):
+        return sum(rows.lengths)
+    return int(ids.numel())
+
+
+def _flattens(device: torch.device, *, half: bool) -> bool:
+    """Flash attention for sequences of unequal length computes in half precision only."""
+    return device.type == "cpu" or (device.type == "cuda" and half)
 
 
 def _last_layer(
@@ -218,9 +232,8 @@ class _Hooks:
             or ids.ndim != 2
         ):
             return None
-        if ids.is_cuda and not (torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") in _HALF):
-            return None  # flash attention computes in half precision only
-        if ids.device.type not in {"cpu", "cuda"}:
+        half = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") in _HALF
+        if not _flattens(ids.device, half=half):
             return None
         rows = _rows.get()
         if rows is None and (mask is None or mask.shape == ids.shape):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import transformers
 
 from ftcli.contract import Example
+from ftcli.data.token_cache import user_folder
 from ftcli.engine.evaluate import lengths
 from ftcli.engine.loop import is_out_of_memory
 from ftcli.engine.memory import Need, largest_that_runs, measure, portions, probe, room
@@ -22,6 +22,7 @@ from ftcli.recipe.load import read_recipe
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.runs.folder import write_whole
 from ftcli.runs.parts import Parts
+from ftcli.runs.resume import settled_before
 from ftcli.text import amount
 from ftcli.trackers.console import Console
 
@@ -31,11 +32,8 @@ def as_before(parts: Parts, run: Path) -> Parts:
     file = run / "recipe.yaml"
     if parts.recipe.train.batch_size != "auto" or not file.is_file():
         return parts
-    before = read_recipe(file)
-    size, times = before.get("train.batch_size"), before.get("train.gradient_accumulation", 1)
-    if not isinstance(size, int) or size * times != parts.recipe.train.rows_per_step:
-        return parts
-    return _with(parts, size)
+    size = settled_before(read_recipe(file), parts.recipe.train.rows_per_step)
+    return parts if size is None else _with(parts, size)
 
 
 def settle(parts: Parts, examples: Sequence[Example], console: Console, *, remember: bool = True) -> Parts:
@@ -46,7 +44,7 @@ def settle(parts: Parts, examples: Sequence[Example], console: Console, *, remem
     sizes = lengths(examples)
     order = sorted(range(len(examples)), key=lambda row: (-sizes[row], row))[:rows]
     longest = [examples[row] for row in order]
-    file = cache_folder() / "batch_size" / f"{fingerprint(parts, sizes[order[0]])}.json"
+    file = user_folder() / "batch_size" / f"{fingerprint(parts, sizes[order[0]])}.json"
     known = _recall(file)
     need = Need(known["fixed"], known["per_row"]) if known else measure(*_passes(parts), longest)
     space = room(parts.model, parts.precision.device)
@@ -111,11 +109,6 @@ def fingerprint(parts: Parts, width: int) -> str:
         "versions": [torch.__version__, transformers.__version__],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def cache_folder() -> Path:
-    """Where ftcli keeps what it can find again: XDG's place, else ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ftcli"
 
 
 def _recall(file: Path) -> Mapping[str, int] | None:

@@ -46,7 +46,7 @@ def open_cache(recipe: DataRecipe) -> TokenCache | None:
     """The cache a recipe asks for."""
     if recipe.token_cache == "none":
         return None
-    return TokenCache(Path(recipe.token_cache).expanduser() if recipe.token_cache else user_folder())
+    return TokenCache(Path(recipe.token_cache).expanduser() if recipe.token_cache else user_folder() / "tokens")
 
 
 def _key(task: Task, rows: Rows) -> str | None:

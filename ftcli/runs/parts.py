@@ -10,13 +10,12 @@ from torch import nn
 
 from ftcli.contract import Data, Problem, Rows, Task
 from ftcli.data.load import load as load_data
-from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations
+from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
 from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.precision import Precision, pick_device, pick_precision
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.load import Source, open_source, set_dropout
-from ftcli.models.speed import speed_up
 from ftcli.models.tokenizers import train_wordpiece
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe

@@ -90,13 +90,19 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
 
 def _given(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """`now` with what it leaves open as it was chosen `before`."""
-    size, times = before.get("train.batch_size"), before.get("train.gradient_accumulation", 1)
-    if now.get("train.batch_size") == "auto" and isinstance(size, int):  # `auto` is kept as what it came to
+    if now.get("train.batch_size") == "auto":  # kept as what it came to
         rows = ROWS_PER_PASS * int(now["train.gradient_accumulation"])
-        if size * int(times) == rows:
-            now = {**now, "train.batch_size": size, "train.gradient_accumulation": times}
+        size = settled_before(before, rows)
+        if size is not None:
+            now = {**now, "train.batch_size": size, "train.gradient_accumulation": rows // size}
     open_keys = {key for key, value in now.items() if value is None or (key, value) == ("task", "auto")}
     return {key: before.get(key) if key in open_keys else value for key, value in now.items()}
+
+
+def settled_before(before: Mapping[str, Any], rows_per_step: int) -> int | None:
+    """Rows per forward pass that `train.batch_size: auto` came to in a run of as many rows per step; else None."""
+    size, times = before.get("train.batch_size"), before.get("train.gradient_accumulation", 1)
+    return size if isinstance(size, int) and size * int(times) == rows_per_step else None
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -12,11 +12,11 @@ from torch import nn
 
 from ftcli.contract import Column, Task
 from ftcli.data.columns import told
+from ftcli.engine.forward import speed_up
 from ftcli.engine.precision import Precision, pick_device, pick_precision
 from ftcli.engine.seeding import seed_everything
 from ftcli.errors import UsageError
 from ftcli.models.load import Source, open_source
-from ftcli.models.speed import speed_up
 from ftcli.recipe.load import build, read_recipe
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.parts import runs_unpadded, task_class

@@ -29,6 +29,8 @@ from ftcli.errors import UsageError
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 STATE, MANIFEST, BEST = "state.json", "manifest.json", "best.safetensors"
 FORMAT = 1
+ASIDE = ".before"
+"""Ending of a checkpoint that is kept while the same step's is written anew."""
 _MISFIT = (
     OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, OverflowError, SafetensorError,
 )  # fmt: skip
@@ -107,13 +109,33 @@ def write_snapshot(folder: Path, snapshot: Snapshot, keep: int) -> Path:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    if target.exists():
-        shutil.rmtree(target)
-    beside.rename(target)
-    _point_last_at(target)
+    _put(beside, target)
     for old in checkpoints(folder)[keep:]:
         shutil.rmtree(old)
     return target
+
+
+def _put(beside: Path, target: Path) -> None:
+    """Make `beside` the checkpoint `target`, in the place of one of that name; ``last`` names a whole one meanwhile."""
+    aside, old = target.with_name(target.name + ASIDE), target.with_name(f".{target.name}.old.partial")
+    copy = target.with_name(f".{aside.name}.partial")
+
+    def clear() -> None:
+        for path in filter(Path.exists, (aside, copy, old)):
+            shutil.rmtree(path)
+
+    if target.exists():
+        _point_last_at(target)
+        clear()  # what a write that failed may have left
+        copy.mkdir()
+        for file in target.iterdir():
+            link_or_copy(file, copy / file.name)
+        copy.rename(aside)
+        _point_last_at(aside)
+        target.rename(old)
+    beside.rename(target)
+    _point_last_at(target)
+    clear()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -200,6 +222,9 @@ def check_weights(path: Path, model: nn.Module) -> None:
 def discard_after(folder: Path, step: int) -> None:
     """Drop what a process that died left half-written, and checkpoints of later steps than the one gone back to."""
     target = folder / f"step-{step:08d}"
+    aside = target.with_name(target.name + ASIDE)
+    if aside.is_dir() and not target.exists():
+        aside.rename(target)
     if target.is_dir():
         _point_last_at(target)
     else:

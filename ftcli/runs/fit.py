@@ -81,6 +81,7 @@ class Fit:
             try:
                 if self.best.validated != self.loop.step and self._validation_due(self.loop.step, self._ended()):
                     self._validate(self.loop.step, self._epoch())
+                    self.save()  # what stopped the run before it was validated saved it as it was then
                 self.journal.start()
                 for progress in self.loop if not self.best.exhausted else ():
                     bar.advance(1, rows=progress.rows, **self.journal.shown(self.best))
@@ -163,6 +164,7 @@ class Fit:
         )
         self.journal.validation(step, epoch, evaluation)
         better = self.best.offer(evaluation.metrics, step, epoch, self.parts.model)
+        self.writer.written = None  # a checkpoint of this step would not know of it
         metric = self.best.metric
         shown = [f"{name} {evaluation.metrics[name]:.4f}" for name in dict.fromkeys(("loss", metric))]
         self.console.info(f"epoch {epoch:.4g}  validation {'  '.join(shown)}{'  best so far' if better else ''}")

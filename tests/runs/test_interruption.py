@@ -53,6 +53,7 @@ PLACES = {
     "first step": ("ftcli.engine.loop:Loop", "_forward_backward", 1),
     "a step": ("ftcli.engine.loop:Loop", "_forward_backward", 12),
     "evaluation": ("ftcli.runs.results", "run_model", 2),
+    "the last validation": ("ftcli.runs.results", "run_model", 14),
     "writing a checkpoint": ("ftcli.engine.checkpoint", "save_file", 11),
     "renaming a checkpoint": ("ftcli.engine.checkpoint", "_point_last_at", 4),
     "the closing score": ("ftcli.runs.finetune", "score", 1),

@@ -27,6 +27,16 @@ def attend(
     `query`, `key`, `value` and the result are (tokens, heads, size of a head). `dropout` falls on the probabilities;
     `window` is the largest distance that is seen, None for no limit.
     """
+    if layout.filler:
+        query, key, value = (x[: layout.tokens] for x in (query, key, value))
+        out = _attend(query, key, value, layout, scale, dropout, window)
+        return nn.functional.pad(out, (0, 0, 0, 0, 0, layout.filler))
+    return _attend(query, key, value, layout, scale, dropout, window)
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, dropout: float, window: int | None
+) -> Tensor:
     if query.device.type == "cuda":
         ends, longest = layout.boundaries, layout.longest
         return _flash(query, key, value, (ends, ends), (longest, longest), scale, dropout, window)

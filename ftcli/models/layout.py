@@ -64,10 +64,13 @@ class Group:
 
 
 class Layout:
-    """Where each sequence begins and ends among the tokens of a batch, and how attention takes them."""
+    """Where each sequence begins and ends among the tokens of a batch, and how attention takes them.
 
-    def __init__(self, lengths: list[int], device: torch.device) -> None:
-        self.lengths, self.device = lengths, device
+    `filler` tokens follow that belong to no sequence: they see nothing, and nobody sees them.
+    """
+
+    def __init__(self, lengths: list[int], device: torch.device, filler: int = 0) -> None:
+        self.lengths, self.device, self.filler = lengths, device, filler
         self.starts = np.concatenate([[0], np.cumsum(lengths)]).tolist()
         self.tokens = int(self.starts[-1])
         self.longest = max(lengths, default=0)

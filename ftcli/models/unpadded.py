@@ -40,6 +40,9 @@ ENCODERS = {
 _COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert"}
 """Architectures whose positions begin after the padding index."""
 _HALF = (torch.float16, torch.bfloat16)
+_FILL_TO = 16
+"""Tokens of a batch in half precision on a CPU are filled up to a multiple of it: oneDNN makes a kernel of its own for
+every shape of a product, and keeps only so many."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,14 @@ def computed_tokens(model: nn.Module, batch: Mapping[str, Any], *, half: bool) -
         return len(next(iter(batch.values())))
     rows, attention = batch.get("rows"), getattr(getattr(model, "config", None), "_attn_implementation", None)
     if attention == ATTENTION and rows is not None and _flattens(next(model.parameters()).device, half=half):
-        return sum(rows.lengths)
+        tokens: int = sum(rows.lengths)
+        return tokens + (_filler(tokens) if half and next(model.parameters()).is_cpu else 0)
     return int(ids.numel())
+
+
+def _filler(tokens: int) -> int:
+    """Tokens to be added to so many in half precision on a CPU."""
+    return -tokens % _FILL_TO
 
 
 def _flattens(device: torch.device, *, half: bool) -> bool:
@@ -170,6 +179,11 @@ def _attention(
     return out[None], None
 
 
+def _flat(x: Tensor, places: Tensor, extra: int, fill: int) -> Tensor:
+    """(rows, width) to (1, tokens + extra): the values at `places`, then `fill`."""
+    return nn.functional.pad(x.reshape(-1)[places], (0, extra), value=fill)[None]
+
+
 class _Hooks:
     """Flattens what comes into the base model, and makes rows again of what leaves its encoder."""
 
@@ -194,10 +208,14 @@ class _Hooks:
         ids = asked["input_ids"]
         device = ids.device
         self.shape, self.places = ids.shape, moved(rows.places, device)
-        self.layout = Layout(rows.lengths, device)
-        flat = {n: v.reshape(-1)[self.places][None] for n, v in asked.items() if n in {"input_ids", "token_type_ids"}}
+        half = device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        extra = _filler(len(self.places)) if half else 0
+        self.layout = Layout(rows.lengths, device, extra)
+        fills = {"input_ids": self.config.pad_token_id or 0, "token_type_ids": 0}
+        flat = {n: _flat(v, self.places, extra, fills[n]) for n, v in asked.items() if n in fills}
         first = self.config.pad_token_id + 1 if self.config.model_type in _COUNTS_FROM_PADDING else 0
-        positions = torch.cat([torch.arange(first, first + length) for length in rows.lengths])
+        lengths = [*rows.lengths, extra]
+        positions = torch.cat([torch.arange(first, first + length) for length in lengths])
         # ModernBERT takes one mask by kind of layer; that there is none cannot be said otherwise.
         mask = dict.fromkeys(self.config.layer_types) if self.config.model_type == "modernbert" else None
         return (), {
@@ -218,6 +236,7 @@ class _Hooks:
         if len(hidden) == rows < len(self.places):  # first tokens only
             output.last_hidden_state = hidden[:, None]
             return output
+        hidden = hidden[: len(self.places)]
         padded = hidden.new_zeros(rows * width, hidden.shape[-1]).index_copy(0, self.places, hidden)
         output.last_hidden_state = padded.view(rows, width, -1)
         return output

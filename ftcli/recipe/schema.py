@@ -110,7 +110,7 @@ class TrainRecipe:
     unpadded: bool = True
     """Run encoders over real tokens only, where the architecture can; false pads a batch to its longest row."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward pass; auto takes bf16 or fp16 on GPUs that have it, fp32 elsewhere."""
+    """Arithmetic of the forward pass; auto: bf16 or fp16 on GPUs that have it, bf16 to train on CPUs that have it."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps or auto."""
     max_rollbacks: int = _key(3, at_least=0)

@@ -67,7 +67,8 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
         if aligned := trained.task.align(label_names(recipe.data, data)):
             console.warn(aligned)
         data = drop_unknown(trained.task, data, recipe.data)
-        parts = Parts(trained.recipe, trained.source, data, trained.task, trained.model, [], trained.precision)
+        precision = trained.precision
+        parts = Parts(trained.recipe, trained.source, data, trained.task, trained.model, [], precision, precision)
         if data.skipped:
             console.warn(f"{len(data.skipped):,} rows skipped; the first: {data.skipped[0]}")
         examples = encode(parts, split, console)

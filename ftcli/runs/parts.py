@@ -12,7 +12,7 @@ from ftcli.contract import Data, Problem, Rows, Task
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
 from ftcli.engine.optim import OPTIMIZERS
-from ftcli.engine.precision import Precision, pick_device, pick_precision
+from ftcli.engine.precision import Precision, for_training, pick_device, pick_precision
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.load import Source, open_source, set_dropout
@@ -37,6 +37,9 @@ class Parts:
     model: nn.Module
     fresh: list[str]
     precision: Precision
+    """Of training."""
+    scoring: Precision
+    """Of scoring a split."""
 
 
 def task_class(recipe: Recipe) -> Any:
@@ -58,7 +61,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     if recipe.method != "full":
         raise UsageError(f"unknown method '{recipe.method}'", hint="known: full")
     device = pick_device(recipe.train.device)
-    precision = pick_precision(recipe.train.precision, device)
+    scoring = pick_precision(recipe.train.precision, device)
     kind = task_class(recipe)
     if recipe.train.tokens_per_batch is not None and recipe.train.batch_size == "auto":
         raise UsageError(
@@ -99,7 +102,10 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     if recipe.train.compile is True:
         task.pad_to_multiple = COMPILED_WIDTHS
     recipe = choose_defaults(recipe, source, task, model, console)
-    return Parts(recipe, source, data, task, model, fresh, precision)
+    precision = for_training(recipe.train.precision, scoring, model)
+    if precision is not scoring:
+        console.note(f"trains in {precision.name}, which this CPU is fast at; --precision fp32 does not")
+    return Parts(recipe, source, data, task, model, fresh, precision, scoring)
 
 
 def runs_unpadded(train: TrainRecipe) -> bool:

@@ -47,7 +47,7 @@ def score(
                 stop.leave_if_due()
 
         predictions, loss = run_model(
-            parts.task, parts.model, examples, parts.precision, recipe.eval.batch_size, on_rows=scored
+            parts.task, parts.model, examples, parts.scoring, recipe.eval.batch_size, on_rows=scored
         )
         evaluation = parts.task.score(parts.data.splits[split], predictions, bootstrap=bootstrap, seed=recipe.seed)
     if loss is not None:

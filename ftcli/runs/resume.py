@@ -121,7 +121,9 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[lis
 
 def _moved(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Versions and hardware on which the bits of a result depend, where they changed."""
-    return [
+    old, new = before.get("precision"), now.get("precision")
+    precision = [f"precision {old} before, {new} now"] if old is not None and old != new else []
+    return precision + [
         f"{name} {old} before, {new} now"
         for kind, names in BITS.items()
         if isinstance(before.get(kind), Mapping)

@@ -50,7 +50,9 @@ def given_arguments() -> argparse.Namespace:
         type=Path,
         help="folder with imdb/, trec/, banking77/ (default: BENCH_DATA); a set not there is left out",
     )
-    parser.add_argument("--contenders", default="ftcli,trainer,trainer-grouped", help=f"of {', '.join(CONTENDERS)}")
+    parser.add_argument(
+        "--contenders", default="ftcli,trainer,trainer-grouped,trainer-bf16", help=f"of {', '.join(CONTENDERS)}"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own (default: 3)")
     parser.add_argument("--rows", type=int, help="training rows of each set, instead of the set's own number")
     parser.add_argument("--test-rows", type=int, help="test rows of each set, instead of the set's own number")
@@ -62,7 +64,8 @@ def given_arguments() -> argparse.Namespace:
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0, help="of the first round (default: 0)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), help="default: fp32 on a CPU, bf16 on a GPU")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
+                        help="of all but those that name one (default: each one's own)")  # fmt: skip
     parser.add_argument(
         "--threads",
         type=int,
@@ -91,7 +94,6 @@ def given_arguments() -> argparse.Namespace:
         setattr(given, name, chosen)
     if given.rounds < 1:
         parser.error(f"--rounds is {given.rounds}; expected at least 1")
-    given.precision = given.precision or ("bf16" if given.device == "cuda" else "fp32")
     return given
 
 
@@ -154,15 +156,17 @@ def measure_set(name: str, given: argparse.Namespace, model: str, prepared: Prep
         )  # fmt: skip
         turn = number % len(given.contenders)
         order = given.contenders[turn:] + given.contenders[:turn]
-        top = probe(given.threads, "ceiling", given.device, given.precision)
-        say(f"{name} round {number + 1} of {given.rounds}: products {top['flops_per_s'] / 1e9:,.0f} GFLOP/s")
+        top = probe(given.threads, "ceiling", given.device)
+        reached = ", ".join(f"{kind} {found['flops_per_s'] / 1e9:,.0f}" for kind, found in top.items())
+        say(f"{name} round {number + 1} of {given.rounds}: products {reached} GFLOP/s")
         runs = {}
         for contender in order:
             runs[contender] = found = measure(contender, job, given.threads, prepared.rows)
             if found["tokens"] != part["facts"]["train_tokens"] * epochs:
                 say(f"  warning: {contender} trained on {found['tokens']:,} tokens, not on the same as the others")
-            say(f"  {contender}: train {found['train']:.2f} rows/s, predict {found['predict']:.2f} rows/s, "
-                f"accuracy {found['accuracy']:.4f}, took {found['wall_s']:.0f} s")  # fmt: skip
+            say(f"  {contender}: {found['precision']}, train {found['train']:.2f} rows/s, "
+                f"predict {found['predict']:.2f} rows/s, accuracy {found['accuracy']:.4f}, "
+                f"took {found['wall_s']:.0f} s")  # fmt: skip
         part["rounds"].append({"seed": job.seed, "order": order, "ceiling": top, "runs": runs})
         write(results, given.out)
 
@@ -181,7 +185,7 @@ def measure_all(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
         model_name = "bert-base of random weights"
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(given).items()}
     results: dict[str, Any] = {
-        "schema": 1, "hardware": hardware(given.threads), "versions": versions(), "start_up": start_up(),
+        "schema": 2, "hardware": hardware(given.threads), "versions": versions(), "start_up": start_up(),
         "settings": {**settings, "model_name": model_name}, "sets": [],
     }  # fmt: skip
     for name in given.sets:

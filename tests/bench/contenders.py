@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ HERE = Path(__file__).resolve().parent
 NEVER = 1_000_000_000
 CONTENDERS = {
     "ftcli": "ftcli",
+    "ftcli-fp32": "ftcli, --precision fp32",
     "trainer": "Trainer",
     "trainer-grouped": "Trainer, grouped by length",
+    "trainer-bf16": "Trainer, grouped by length, bf16",
     "trainer-best": "Trainer, best (grouped, compiled, fused)",
     "padded": "loop padded to the maximum",
 }
@@ -44,6 +46,7 @@ class Job:
     weight_decay: float
     device: str
     precision: str
+    """auto is each contender's own default: fp32 on a CPU for all but ftcli, bf16 for all on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,13 @@ def run(command: Sequence[str], threads: int) -> Done:
 
 
 def measure(name: str, job: Job, threads: int, rows: int) -> Found:
-    """Rates, accuracy and memory of one contender: one JSON object of plain numbers.
+    """Rates, accuracy, memory and precision of one contender: one JSON object of plain values.
 
     `train` and `predict` are rows per second of the loops alone: no start-up, tokenization or evaluation in them.
     """
-    found = ours(job, threads, rows) if name == "ftcli" else peer(name, job, threads)
+    if name.endswith(("-fp32", "-bf16")):
+        job = replace(job, precision=name[-4:])
+    found = ours(job, threads, rows) if name.startswith("ftcli") else peer(name, job, threads)
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in found.items()}
 
 
@@ -130,6 +135,7 @@ def ours(job: Job, threads: int, rows: int) -> Found:
             "predict": report["timing"]["samples_per_second"],
             "padding": sum(shares) / len(shares) if shares else padded_share(job, threads),
             "accuracy": report["metrics"]["accuracy"],
+            "precision": json.loads((out / "environment.json").read_text(encoding="utf-8"))["precision"],
             "tokens": round(sum(epoch["tokens_per_s"] * rows / epoch["rows_per_s"] for epoch in epochs)),
             "peak_mib": done.peak_mib,
             "wall_s": done.seconds,

@@ -1,4 +1,4 @@
-"""The peers: Hugging Face's Trainer in three settings, and a loop that pads everything to the maximum.
+"""The peers: Hugging Face's Trainer in four settings, and a loop that pads everything to the maximum.
 
 usage: peer.py CONTENDER JOB, a contender's name and a Job as JSON. The last line of stdout is one JSON object.
 """
@@ -31,6 +31,12 @@ from transformers import (
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
 Rows = list[dict[str, Any]]
+GROUPED = {"trainer-grouped", "trainer-bf16", "trainer-best"}
+
+
+def in_bf16(job: Job) -> bool:
+    """Whether a peer computes in bf16; on a CPU only where it is asked to."""
+    return job.precision == "bf16" or (job.precision == "auto" and job.device == "cuda")
 
 
 def now(device: str) -> float:
@@ -106,14 +112,14 @@ def arguments(name: str, job: Job, rows: int) -> TrainingArguments:
         "warmup_steps": warmup_steps(job, rows),
         "weight_decay": job.weight_decay,
         "seed": job.seed,
-        "bf16": job.precision == "bf16",
+        "bf16": in_bf16(job),
         "use_cpu": job.device == "cpu",
         "save_strategy": "no",
         "report_to": [],
         "logging_steps": 50,
         "disable_tqdm": True,
     }
-    if name in {"trainer-grouped", "trainer-best"}:
+    if name in GROUPED:
         newer = "train_sampling_strategy" in {f.name for f in fields(TrainingArguments)}
         settings |= {"train_sampling_strategy": "group_by_length"} if newer else {"group_by_length": True}
     if name == "trainer-best":
@@ -131,15 +137,14 @@ def by_trainer(name: str, job: Job) -> dict[str, Any]:
                       callbacks=[clock])  # fmt: skip
     trainer.train()
     real, computed = collator.real, collator.computed
-    grouped = name in {"trainer-grouped", "trainer-best"}
-    if grouped and not isinstance(trainer._get_eval_sampler(test), LengthGroupedSampler):
+    if name in GROUPED and not isinstance(trainer._get_eval_sampler(test), LengthGroupedSampler):
         test = sorted(test, key=lambda row: len(row["input_ids"]))
     began = now(job.device)
     answers = trainer.predict(test)
     predicted = now(job.device) - began
     # Grouping changes the order, of the answers and of the labels beside them alike.
     right = answers.predictions.argmax(-1) == answers.label_ids
-    return summary(clock.epochs, predicted, len(train), right, real, computed)
+    return summary(job, clock.epochs, predicted, len(train), right, real, computed)
 
 
 def by_loop(job: Job) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def by_loop(job: Job) -> dict[str, Any]:
     )
 
     def forward(batch: dict[str, torch.Tensor]) -> Any:
-        with torch.autocast(job.device, dtype=torch.bfloat16, enabled=job.precision == "bf16"):
+        with torch.autocast(job.device, dtype=torch.bfloat16, enabled=in_bf16(job)):
             return model(**{key: value.to(job.device) for key, value in batch.items()})
 
     model.train()
@@ -176,11 +181,11 @@ def by_loop(job: Job) -> dict[str, Any]:
     with torch.no_grad():
         for batch in torch.utils.data.DataLoader(test, batch_size=job.eval_batch_size, collate_fn=collator):
             right += (forward(batch).logits.argmax(-1).cpu() == batch["labels"]).tolist()
-    return summary(clock.epochs, now(job.device) - began, len(train), np.asarray(right), real, computed)
+    return summary(job, clock.epochs, now(job.device) - began, len(train), np.asarray(right), real, computed)
 
 
 def summary(
-    epochs: list[float], predicted: float, rows: int, right: np.ndarray, real: int, computed: int
+    job: Job, epochs: list[float], predicted: float, rows: int, right: np.ndarray, real: int, computed: int
 ) -> dict[str, Any]:
     """What contenders.measure returns, less the memory."""
     return {
@@ -190,6 +195,7 @@ def summary(
         "padding": 1 - real / computed,
         "accuracy": float(right.mean()),
         "tokens": real,
+        "precision": "bf16" if in_bf16(job) else "fp32",
     }
 
 

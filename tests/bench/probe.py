@@ -1,6 +1,6 @@
 """What is measured beside the contenders, each in a process of its own that prints one JSON object.
 
-ceiling DEVICE PRECISION                   the rate of the fastest of a few matrix products
+ceiling DEVICE                             the rate of the fastest of a few matrix products, by precision
 facts MODEL FOLDER MAX_LENGTH LABELS       tokens of the rows, and the FLOPs a model of this kind needs for them
 padding FOLDER MAX_LENGTH MODEL BATCH_SIZE SEED EPOCHS   padding share of ftcli's batches, where they are padded
 random-bert-base TOKENIZER FOLDER          a bert-base of random weights, with the tokenizer of another model
@@ -23,9 +23,12 @@ PIECE_SECONDS = 0.1
 """A shape's rate is the best of this many pieces of this length: a ceiling, not an average."""
 
 
-def ceiling(device: str, precision: str) -> dict[str, Any]:
-    """FLOP/s of (m, k) x (k, n), the best of several shapes."""
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+def ceiling(device: str) -> dict[str, Any]:
+    """By precision, FLOP/s of (m, k) x (k, n), the best of several shapes."""
+    return {name: _ceiling(device, dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+
+
+def _ceiling(device: str, dtype: torch.dtype) -> dict[str, Any]:
     rates = {}
     for m, k, n in GPU_SHAPES if device == "cuda" else CPU_SHAPES:
         a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((m, k), (k, n)))

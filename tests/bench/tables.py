@@ -9,12 +9,13 @@ from typing import Any
 
 from contenders import CONTENDERS
 
-BASES = ("trainer", "trainer-grouped")
+BASES = ("trainer", "trainer-grouped", "trainer-bf16")
 """What the others are compared with, in the same round."""
-SHORT = {"trainer": "Trainer", "trainer-grouped": "grouped"}
+SHORT = {"trainer": "Trainer", "trainer-grouped": "grouped", "trainer-bf16": "grouped, bf16"}
 GAPS = {
     ("ftcli", "trainer"): ("ftcli / Trainer", "#1b6ca8"),
     ("ftcli", "trainer-grouped"): ("ftcli / Trainer grouped by length", "#7fb6dc"),
+    ("ftcli", "trainer-bf16"): ("ftcli / Trainer grouped by length, bf16", "#4a9c6d"),
     ("ftcli", "trainer-best"): ("ftcli / Trainer, best", "#c9a227"),
     ("trainer-grouped", "trainer"): ("Trainer grouped by length / Trainer", "#b8b8b8"),
 }
@@ -31,9 +32,9 @@ def ratios(part: Mapping[str, Any], name: str, base: str, what: str) -> list[flo
 
 
 def utilisation(part: Mapping[str, Any], name: str) -> list[float]:
-    """Model FLOPs per second of training over the ceiling measured before the same round."""
+    """Model FLOPs per second of training over the ceiling of its precision measured before the same round."""
     per_row = part["facts"]["train_flops"] / part["rows"]
-    ceilings = [r["ceiling"]["flops_per_s"] for r in part["rounds"]]
+    ceilings = [r["ceiling"][r["runs"][name]["precision"]]["flops_per_s"] for r in part["rounds"]]
     return [rate * per_row / top for rate, top in zip(values(part, name, "train"), ceilings, strict=True)]
 
 
@@ -55,7 +56,7 @@ def heading(results: Mapping[str, Any]) -> str:
         lines.append("; ".join(f"`{what}` {took * 1000:.0f} ms" for what, took in results["start_up"].items()))
     job = results["settings"]
     lines.append(
-        f"{job['model_name']}, {job['precision']}, batch {job['batch_size']}, warm-up {job['warmup']:g}, weight decay "
+        f"{job['model_name']}, batch {job['batch_size']}, warm-up {job['warmup']:g}, weight decay "
         f"{job['weight_decay']:g}, the model's own dropout; rounds differ by seed, contenders take turns; ratios are "
         "medians over the rounds (min to max)"
     )
@@ -67,23 +68,28 @@ def table(part: Mapping[str, Any]) -> str:
     found = names(part)
     bases = [base for base in BASES if base in found]
     last = part["epochs"] > 1
-    tops = [r["ceiling"]["flops_per_s"] for r in part["rounds"]]
-    best = max(part["rounds"], key=lambda r: float(r["ceiling"]["flops_per_s"]))["ceiling"]["shape"]
+    tops = {
+        kind: statistics.median(r["ceiling"][kind]["flops_per_s"] for r in part["rounds"])
+        for kind in part["rounds"][0]["ceiling"]
+        if any(r["runs"][name]["precision"] == kind for r in part["rounds"] for name in found)
+    }
+    reached = " and ".join(f"{top / 1e9:,.0f} GFLOP/s in {kind}" for kind, top in tops.items())
     intro = (
         f"**{part['name']}**: {part['rows']:,} training rows ({part['facts']['train_tokens']:,} tokens), "
         f"{part['test_rows']:,} test rows, {part['labels']} labels, at most {part['max_length']} tokens, "
         f"{count(part['epochs'], 'epoch')}, lr {part['lr']:g}, {count(len(part['rounds']), 'round')}; "
-        f"matrix products reach {statistics.median(tops) / 1e9:,.0f} GFLOP/s ({best})"
+        f"matrix products reach {reached}"
     )
     over = [f"over {SHORT[base]}" for base in bases]
-    header = ["", "train rows/s", *over, *(["last epoch rows/s"] if last else []), "tokens/s", "padding", "MFU",
-              "predict rows/s", *over, "peak memory", "test accuracy"]  # fmt: skip
+    header = ["", "trains in", "train rows/s", *over, *(["last epoch rows/s"] if last else []), "tokens/s",
+              "padding", "MFU", "predict rows/s", *over, "peak memory", "test accuracy"]  # fmt: skip
     rows = []
     for name in found:
         rate, mean_tokens = values(part, name, "train"), part["facts"]["train_tokens"] / part["rows"]
         rows.append(
             [
                 CONTENDERS[name],
+                part["rounds"][0]["runs"][name]["precision"],
                 number(statistics.median(rate)),
                 *(gap(part, name, base, "train") for base in bases),
                 *([number(statistics.median(values(part, name, "train_last_epoch")))] if last else []),
@@ -96,7 +102,7 @@ def table(part: Mapping[str, Any]) -> str:
                 spread(values(part, name, "accuracy")),
             ]
         )
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *rows]
     return intro + "\n\n" + "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -155,7 +161,7 @@ def plot(results: Mapping[str, Any], file: Path) -> None:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     machine = results["hardware"]
     figure.suptitle(
-        f"{results['settings']['model_name']}, {results['settings']['precision']}, "
+        f"{results['settings']['model_name']}, "
         f"{machine.get('gpu') or machine['cpu']}, {count(machine['threads'], 'thread')}",
         fontsize=9,
     )

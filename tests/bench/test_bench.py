@@ -27,10 +27,11 @@ def results(rates: dict[str, list[float]]) -> dict[str, Any]:
         {
             "seed": i,
             "order": list(rates),
-            "ceiling": {"flops_per_s": 1e11, "shape": "2048x2048x2048", "threads": 2},
+            "ceiling": {"fp32": {"flops_per_s": 1e11, "shape": "2048x2048x2048", "threads": 2}},
             "runs": {
                 name: {"train": found[i], "train_last_epoch": found[i], "predict": 10 * found[i], "padding": 0.25,
-                       "accuracy": 0.9 + 0.01 * i, "tokens": 100_000, "peak_mib": 900.0 + i, "wall_s": 60.0}
+                       "accuracy": 0.9 + 0.01 * i, "tokens": 100_000, "peak_mib": 900.0 + i, "wall_s": 60.0,
+                       "precision": "fp32"}
                 for name, found in rates.items()
             },
         }
@@ -42,7 +43,7 @@ def results(rates: dict[str, list[float]]) -> dict[str, Any]:
     settings = {"model_name": "MiniLM-L6", "precision": "fp32", "batch_size": 16, "warmup": 0.06, "weight_decay": 0.01}
     hardware = {"cpu": "A CPU", "cores": 4, "threads": 2, "memory_gib": 16.0, "gpu": None}
     versions = {"python": "3.12", "torch": "2.13", "transformers": "5.23"}
-    return {"schema": 1, "hardware": hardware, "versions": versions, "settings": settings,
+    return {"schema": 2, "hardware": hardware, "versions": versions, "settings": settings,
             "start_up": {"ftcli --help": 0.13}, "sets": [part]}  # fmt: skip
 
 
@@ -61,10 +62,10 @@ def test_ratios_are_of_the_same_round(tmp_path: Path) -> None:
     assert "A CPU, 4 cores, 2 threads, 16 GiB" in done.stdout
     assert "`ftcli --help` 130 ms" in done.stdout
     ours = cells(done.stdout, "ftcli")
-    assert ours[:4] == ["ftcli", "6", "2.00 (2.00 to 2.20)", "1.50 (1.50 to 1.65)"]
-    assert ours[4:7] == ["600", "25.0%", "60%"]  # tokens/s; padding; 6 rows/s x 10 GFLOP of 100 GFLOP/s
+    assert ours[:5] == ["ftcli", "fp32", "6", "2.00 (2.00 to 2.20)", "1.50 (1.50 to 1.65)"]
+    assert ours[5:8] == ["600", "25.0%", "60%"]  # tokens/s; padding; 6 rows/s x 10 GFLOP of 100 GFLOP/s
     assert ours[-2:] == ["902 MiB", "0.9100 ± 0.0100"]
-    assert cells(done.stdout, "Trainer")[2] == ""
+    assert cells(done.stdout, "Trainer")[3] == ""
 
 
 def test_results_of_several_runs_become_one(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_results_of_several_runs_become_one(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--sets", "imdb"], "unknown sets imdb; known: reviews, imdb-256"),
-        (["--contenders", "ftcli,keras"], "unknown contenders keras; known: ftcli, trainer"),
+        (["--contenders", "ftcli,keras"], "unknown contenders keras; known: ftcli, ftcli-fp32, trainer"),
         (["--rounds", "0"], "--rounds is 0; expected at least 1"),
     ],
 )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from ftcli.models.unpadded import ENCODERS, FlatRows, known_rows, run_unpadded
+from ftcli.models.unpadded import ENCODERS, FlatRows, computed_tokens, known_rows, run_unpadded
 from tests.tiny import run_cli, tiny_model, tiny_reviews, write_jsonl
 
 SIZE = {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -81,6 +81,23 @@ def test_equal_to_padded(kind: str, first_only: bool) -> None:
     same(padded, unpadded, batch(LENGTHS))
     same(padded, unpadded, batch([20, 20, 20]))
     same(padded, unpadded, batch([5]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first_only", [False, True])
+def test_equal_to_padded_in_bf16(kind: str, first_only: bool) -> None:
+    padded = build(kind)
+    unpadded = copy.deepcopy(padded)
+    run_unpadded(unpadded, first_only=first_only)
+    given = batch(LENGTHS)
+    assert sum(LENGTHS) % 16, "these are filled up"
+    assert computed_tokens(unpadded, {**given, "rows": FlatRows.of(given["attention_mask"])}, half=True) == 192
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (logits, _, grads), (others, _, other_grads) = step(padded, given), step(unpadded, given)
+    assert torch.allclose(logits.float(), others.float(), atol=0.02)
+    for name, grad in grads.items():
+        # As close as two orders of rounding to 8 bits are.
+        assert (grad - other_grads[name]).norm() <= 0.1 * grad.norm() + 1e-4, name
 
 
 def test_pooling_over_all_tokens() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor, nn
 
 Row = Mapping[str, Any]
@@ -126,6 +127,22 @@ class Task(Protocol):
     def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]: ...
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """Predictions against the rows' answers: metrics and, with `bootstrap` resamples, their intervals."""
+
+
+class Objective(Task, Protocol):
+    """A task whose answers come from the data itself; `encode` makes examples for prediction."""
+
+    def documents(self, rows: Sequence[Row]) -> list[Example]:
+        """Whole rows as the model's units: all tokens of a text, no special ones among them."""
+
+    def arrange(self, documents: Sequence[Example], seed: int) -> Sequence[Example]:
+        """Examples that the model can take, without answers yet, made from documents."""
+
+    def corrupt(self, example: Example, random: np.random.Generator) -> Example:
+        """An example with its answers, ``labels`` among them; drawn anew each time it is trained on."""
+
+    def prompt(self, text: str) -> str:
+        """What of a text to predict from, for a person to see what the model has learnt."""
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ftcli import __version__
-from ftcli.cli import evaluate, finetune, predict, recipe, verify_resume
+from ftcli.cli import evaluate, finetune, predict, pretrain, recipe, training, verify_resume
 from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
 from ftcli.text import visible, without_secrets
 
@@ -30,6 +30,11 @@ With a model and data from the Hub, or from files:
   ftcli finetune --model bert-base-cased --data imdb
   ftcli finetune --model ./my-model --data reviews.csv --label-column stars
   ftcli finetune recipe.yaml --lr 3e-5 --set schedule.name=cosine
+
+\b
+From texts without labels (and then finetune --model runs/mine):
+  ftcli pretrain --model preset:bert-mini --data ./texts --out runs/mine
+  ftcli pretrain --model bert-base-cased --data ./texts --objective mlm
 
 \b
 In a CI pipeline (exit code 4 when the gate is not met):
@@ -72,6 +77,7 @@ def root(
         raise typer.Exit(0)
 
 
+app.command("pretrain")(pretrain.command)
 app.command("finetune")(finetune.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
@@ -154,7 +160,7 @@ def _close_quietly() -> None:
 
 def _report_bug(error: Exception) -> None:
     """One line for the user; the traceback goes to the run's log, or to a file beside where there is no run yet."""
-    place = finetune.log_file() or Path("ftcli-error.log")
+    place = training.log_file() or Path("ftcli-error.log")
     text = without_secrets("".join(traceback.format_exception(error)))
     try:
         with place.open("a", encoding="utf-8") as handle:

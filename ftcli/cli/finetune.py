@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import shlex
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ftcli.cli.flags import FLAGS, with_flags
-from ftcli.cli.options import Json, Out, Quiet, Set
-from ftcli.cli.render import show_report
-from ftcli.recipe.duration import parse_duration
-from ftcli.recipe.load import resolve
-
-STARTED = time.monotonic()
-"""When this process began, near enough: a budget counts from here."""
+from ftcli.cli.options import Budget, DryRun, Json, Out, Quiet, Resume, Set
+from ftcli.cli.training import launch
 
 
-@with_flags(tuple(FLAGS))
+@with_flags(tuple(name for name in FLAGS if name != "objective"))
 def command(
     recipe: Annotated[
         Path | None, typer.Argument(metavar="RECIPE", help="A recipe file (YAML).", show_default=False)
     ] = None,
     out: Out = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in --out from its newest checkpoint.")
-    ] = False,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget", metavar="TIME", help="Save and stop (exit 75) before so much time is over: 50m, 1h30m."
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, estimate memory and time, train nothing.")
-    ] = False,
+    resume: Resume = False,
+    budget: Budget = None,
+    dry_run: DryRun = False,
     set_: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -56,28 +39,10 @@ def command(
       ftcli finetune --model preset:bert-tiny --data builtin:reviews --epochs 5
       ftcli finetune recipe.yaml --seed 2 --set optimizer.weight_decay=0.1
     """
-    deadline = STARTED + parse_duration(budget, "--budget") if budget is not None else None
-    if resume and recipe is None and out is not None and flags.get("model.name") is None:
-        own = Path(out) / "recipe.yaml"
-        recipe = own if own.is_file() else None
-    settings = resolve(recipe, {**flags, "out": out}, set_ or ())
-    from ftcli.runs import finetune
-    from ftcli.trackers.console import Console
-
-    console = Console(quiet=quiet)
-    if dry_run:
-        facts = finetune.check(settings, console)
-        if as_json:
-            print(json.dumps(facts, indent=2))
-        return
-    result = finetune.run(settings, console, resume=resume, deadline=deadline)
-    if result.report is None:
-        if as_json:  # a document either way: that of the run as it was finished
-            print((result.folder.path / "report.json").read_text(encoding="utf-8"), end="")
-        return
-    show_report(result.report, as_json=as_json)
-    for line in closing(result.folder.path, settings.data.name or "", result.report):
-        console.info(line)
+    launch(
+        "finetune", closing, recipe=recipe, flags=flags, out=out, resume=resume, budget=budget, dry_run=dry_run,
+        set_=set_, quiet=quiet, as_json=as_json,
+    )  # fmt: skip
 
 
 def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
@@ -92,11 +57,3 @@ def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
         f"predict   ftcli predict {name} INPUT.txt",
         f"repeat    ftcli finetune {shlex.quote(f'{run}/recipe.yaml')}",
     ]
-
-
-def log_file() -> Path | None:
-    """The log of the run under way, for the traceback of a bug."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            return Path(handler.baseFilename)
-    return None

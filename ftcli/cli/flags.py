@@ -17,6 +17,7 @@ FLAGS: Mapping[str, str] = {
     "model": "model.name",
     "data": "data.name",
     "task": "task",
+    "objective": "objective",
     "method": "method",
     "epochs": "train.epochs",
     "max-steps": "train.max_steps",
@@ -36,7 +37,15 @@ FLAGS: Mapping[str, str] = {
 }
 """Flag -> the recipe key it sets; every other key goes by ``--set``."""
 
-_METAVARS = {"model": "M", "data": "D", "task": "T", "method": "NAME", "device": "DEVICE", "columns": "ROLE=NAME,..."}
+_METAVARS = {
+    "model": "M",
+    "data": "D",
+    "task": "T",
+    "objective": "O",
+    "method": "NAME",
+    "device": "DEVICE",
+    "columns": "ROLE=NAME,...",
+}
 
 
 def option(flag: str, key: Key) -> inspect.Parameter:

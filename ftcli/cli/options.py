@@ -13,3 +13,9 @@ Set = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of text.")]
 Out = Annotated[str | None, typer.Option("--out", metavar="RUN", help="Folder to write; never over an earlier run.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --out from its newest checkpoint.")]
+Budget = Annotated[
+    str | None,
+    typer.Option("--budget", metavar="TIME", help="Save and stop (exit 75) before so much time is over: 50m, 1h30m."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, estimate memory and time, train nothing.")]

@@ -12,7 +12,7 @@ from ftcli.cli.options import Json, Quiet, Set
 from ftcli.errors import DataError
 
 _FLAGS = (
-    "task", "batch-size", "max-length", "precision", "device", "text-column", "columns", "encoding",
+    "task", "objective", "batch-size", "max-length", "precision", "device", "text-column", "columns", "encoding",
     "trust-remote-code",
 )  # fmt: skip
 

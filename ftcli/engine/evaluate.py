@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from ftcli.contract import Example, Prediction, Row, Rows, Task
+from ftcli.data.pieces import Pieces
 from ftcli.data.tokens import Tokens, TokensBuilder
+from ftcli.engine.corrupt import Corrupted
 from ftcli.engine.loop import is_out_of_memory, to_device, too_large
 from ftcli.engine.precision import Precision
 
@@ -19,7 +21,10 @@ ENCODE_CHARACTERS = 1_000_000
 """Rows, or characters, that are encoded at a time: a tokenizer needs some hundred bytes for each token meanwhile."""
 
 
-def encode_rows(task: Task, rows: Rows, on_rows: Callable[[int], None] | None = None) -> Sequence[Example]:
+Encode = Callable[[Sequence[Row]], list[Example]]
+
+
+def encode_rows(encode: Encode, rows: Rows, on_rows: Callable[[int], None] | None = None) -> Sequence[Example]:
     """All rows encoded, in order, a chunk at a time; kept compact, and on disk where they are many."""
     found = TokensBuilder()
     chunk: list[Row] = []
@@ -27,7 +32,7 @@ def encode_rows(task: Task, rows: Rows, on_rows: Callable[[int], None] | None = 
 
     def flush() -> None:
         if chunk:
-            found.add(task.encode(chunk))
+            found.add(encode(chunk))
             if on_rows is not None:
                 on_rows(len(chunk))
             chunk.clear()
@@ -44,7 +49,7 @@ def encode_rows(task: Task, rows: Rows, on_rows: Callable[[int], None] | None = 
 
 def lengths(examples: Sequence[Example]) -> Sequence[int]:
     """Size of each example along its first input: tokens of a text."""
-    if isinstance(examples, Tokens):
+    if isinstance(examples, Tokens | Pieces | Corrupted):
         return cast(Sequence[int], examples.lengths())  # an array: as good, and small
     return [len(e["input_ids"]) if "input_ids" in e else 1 for e in examples]
 

@@ -47,10 +47,13 @@ class Loop:
         recipe: TrainRecipe,
         total_steps: int,
         augment: Callable[[Batch], Batch] | None = None,
+        draw: Callable[[Example, int, int], Example] | None = None,
     ) -> None:
         self.task, self.model, self.examples, self.sampler = task, model, examples, sampler
         self.optimizer, self.schedule, self.precision, self.recipe = optimizer, schedule, precision, recipe
         self.total_steps, self.augment = total_steps, augment
+        self.draw = draw
+        """What is made of an example in an epoch, given the epoch and the row; None takes it as it is."""
         self.step = self.epoch = self.position = 0
         self.skip: set[tuple[int, int]] = set()
         """(epoch, position) of steps whose rows are passed over."""
@@ -136,7 +139,10 @@ class Loop:
         return min(self.micro_batch, -(-len(rows) // self.recipe.gradient_accumulation))
 
     def _collate(self, rows: np.ndarray) -> Batch:
-        return self.task.collate([self.examples[int(row)] for row in rows])
+        examples = [self.examples[int(row)] for row in rows]
+        if self.draw is not None:
+            examples = [self.draw(one, self.epoch, int(row)) for one, row in zip(examples, rows, strict=True)]
+        return self.task.collate(examples)
 
     def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int, int]:
         """Gradients of the whole window: loss sums over the window's counts, known before any forward pass."""

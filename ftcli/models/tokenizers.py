@@ -44,3 +44,16 @@ def _alphabet(core: Tokenizer, texts: Iterable[str]) -> list[str]:
     found = map(chr, np.flatnonzero(seen).tolist())
     letters = sorted({letter for raw in found for letter in normalise(raw) if not letter.isspace()})
     return letters + [f"##{letter}" for letter in letters if len(split(f"a{letter}")) == 1]
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """(vocabulary,) bytes of text each token stands for; 0 for special ones."""
+    special = set(tokenizer.all_special_ids)
+    words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    return np.array([0 if i in special else len(w.removeprefix("##").encode()) for i, w in enumerate(words)])
+
+
+def begins_word(tokenizer: PreTrainedTokenizerBase) -> np.ndarray:
+    """(vocabulary,) True for tokens that start a word."""
+    words = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    return np.array([not w.startswith("##") for w in words])

@@ -194,7 +194,7 @@ class _Hooks:
         self.places = torch.empty(0)
         self.shape = (0, 0)
         base.register_forward_pre_hook(self.flatten, with_kwargs=True)
-        encoder.register_forward_hook(self.make_rows)
+        encoder.register_forward_hook(self.make_rows, prepend=True)  # before whoever looks at the result
 
     def flatten(self, base: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Arguments of the base model for one long row; None, and padded running, where the call does not fit."""

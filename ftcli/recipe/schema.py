@@ -187,6 +187,16 @@ class RegularizeRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PretrainRecipe:
+    """What an objective makes of unlabelled data."""
+
+    mask_rate: float = _key(0.15, above=0, below=1)
+    """Share of the tokens that are masked."""
+    mask_style: Literal["token", "whole-word", "span"] = "token"
+    """What is masked at a time: single tokens, all tokens of a word, or runs of words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalRecipe:
     """How the best state is chosen and how results are scored."""
 
@@ -228,6 +238,8 @@ class Recipe:
 
     task: str = "auto"
     """What the model learns to do; auto takes what the data shows."""
+    objective: str | None = None
+    """What the model learns from unlabelled data; by default what its architecture is made for."""
     method: str = "full"
     """How weights are adapted."""
     seed: int = _key(42, at_least=0, at_most=2**32 - 1)
@@ -240,6 +252,7 @@ class Recipe:
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     regularize: RegularizeRecipe = field(default_factory=RegularizeRecipe)
+    pretrain: PretrainRecipe = field(default_factory=PretrainRecipe)
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)

@@ -27,7 +27,7 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
     task, data = parts.task, parts.data
     train = data.splits["train"]
     stride = max(1, len(train) // SAMPLE_ROWS)
-    sample = encode_rows(task, train.select(range(0, len(train), stride)))
+    sample = encode_rows(task.encode, train.select(range(0, len(train), stride)))
     sizes = lengths(sample)
     parts = batch_size.settle(parts, sample, console, remember=False)
     recipe = parts.recipe

@@ -9,7 +9,7 @@ import ftcli
 from ftcli.contract import Example, Rows, Task
 from ftcli.data.token_cache import TokenCache, key_of, user_folder
 from ftcli.data.tokens import Tokens
-from ftcli.engine.evaluate import encode_rows
+from ftcli.engine.evaluate import Encode, encode_rows
 from ftcli.engine.interrupt import StopRequest
 from ftcli.recipe.schema import DataRecipe
 from ftcli.runs.parts import Parts
@@ -19,8 +19,13 @@ WORTH_KEEPING = 1 << 20
 """Bytes of text below which tokenizing is as quick as looking up."""
 
 
-def encode(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Sequence[Example]:
-    """The split tokenized, with the share of rows that were cut said. Raises Leave where `stop` asks to end."""
+def encode(
+    parts: Parts, split: str, console: Console, stop: StopRequest | None = None, by: Encode | None = None
+) -> Sequence[Example]:
+    """The split encoded by the task (or by another function of its own), with the share of rows that were cut said.
+
+    Raises Leave where `stop` asks to end.
+    """
     rows = parts.data.splits[split]
     cache = open_cache(parts.recipe.data)
     key = _key(parts.task, rows) if cache is not None else None
@@ -28,7 +33,7 @@ def encode(parts: Parts, split: str, console: Console, stop: StopRequest | None 
     if examples is not None:
         console.info(f"tokenize {split}: from the cache")
     else:
-        examples = _encode(parts, split, rows, console, stop)
+        examples = _encode(by or parts.task.encode, split, rows, console, stop)
         if cache is not None and key is not None and isinstance(examples, Tokens):
             cache.save(key, examples)
     cut = (
@@ -58,7 +63,7 @@ def _key(task: Task, rows: Rows) -> str | None:
     return key_of(facts)
 
 
-def _encode(parts: Parts, split: str, rows: Rows, console: Console, stop: StopRequest | None) -> Sequence[Example]:
+def _encode(by: Encode, split: str, rows: Rows, console: Console, stop: StopRequest | None) -> Sequence[Example]:
     with console.progress(f"tokenize {split}", len(rows), "rows") as bar:
 
         def encoded(count: int) -> None:
@@ -66,4 +71,4 @@ def _encode(parts: Parts, split: str, rows: Rows, console: Console, stop: StopRe
             if stop is not None:
                 stop.leave_if_due()
 
-        return encode_rows(parts.task, rows, on_rows=encoded)
+        return encode_rows(by, rows, on_rows=encoded)

@@ -18,6 +18,7 @@ from ftcli.runs.encode import encode
 from ftcli.runs.environment import describe, prepare_process
 from ftcli.runs.folder import open_folder
 from ftcli.runs.parts import Parts, drop_unknown, label_names
+from ftcli.runs.pretrain import held_out
 from ftcli.runs.results import build_report, score, write_reports
 from ftcli.runs.trained import known_columns, left_behind, open_trained
 from ftcli.text import visible
@@ -62,7 +63,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
             console.warn(seen)
         if split not in data.splits:
             raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
-        if "label" not in data.columns:
+        if "label" not in data.columns and any(column.kind == "label" for column in trained.task.columns):
             raise DataError(f"{data.name} has no label column to compare with", hint=data.hint or "--label-column NAME")
         if aligned := trained.task.align(label_names(recipe.data, data)):
             console.warn(aligned)
@@ -71,7 +72,8 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
         parts = Parts(trained.recipe, trained.source, data, trained.task, trained.model, [], precision, precision)
         if data.skipped:
             console.warn(f"{len(data.skipped):,} rows skipped; the first: {data.skipped[0]}")
-        examples = encode(parts, split, console)
+        scored = encode if trained.recipe.objective is None else held_out
+        examples = scored(parts, split, console)
         began = time.perf_counter()
         evaluation = score(parts, split, examples, console, bootstrap=recipe.eval.bootstrap)
         seconds = time.perf_counter() - began

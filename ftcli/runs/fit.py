@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +45,9 @@ class Fit:
     folder: RunFolder
     console: Console
     stop: StopRequest
+    place: Callable[[int], str]
+    """Where a training row comes from."""
+    after_validation: Callable[[], None] | None = None
     rollbacks: int = 0
     writer: Writer = field(init=False)
     watch: Watch = field(init=False)
@@ -168,13 +171,14 @@ class Fit:
         metric = self.best.metric
         shown = [f"{name} {evaluation.metrics[name]:.4f}" for name in dict.fromkeys(("loss", metric))]
         self.console.info(f"epoch {epoch:.4g}  validation {'  '.join(shown)}{'  best so far' if better else ''}")
+        if self.after_validation is not None:
+            self.after_validation()
         self._stepped = time.monotonic()
 
     def _roll_back(self, bad: Progress) -> None:
         """Back to the last whole checkpoint, with the rows of the bad step passed over from now on."""
         limit = self.parts.recipe.train.max_rollbacks
-        rows = self.parts.data.splits["train"]
-        places = [rows.place(row) for row in self.loop.rows_at(*bad.at)]
+        places = [self.place(row) for row in self.loop.rows_at(*bad.at)]
         loss = float(bad.loss)
         what = "the gradient is not finite or far too large" if math.isfinite(loss) else f"the loss is {loss:g}"
         self.writer.wait()

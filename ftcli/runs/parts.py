@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
 
-from ftcli.contract import Data, Problem, Rows, Task
+from ftcli.contract import Column, Data, Problem, Rows, Task
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
 from ftcli.engine.optim import OPTIMIZERS
@@ -17,6 +18,7 @@ from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.load import Source, open_source, set_dropout
 from ftcli.models.tokenizers import train_wordpiece
+from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
 from ftcli.tasks import TASKS
@@ -43,7 +45,9 @@ class Parts:
 
 
 def task_class(recipe: Recipe) -> Any:
-    """The class behind `recipe.task`."""
+    """What makes the recipe's task (or, of a pretrained model, its objective) from a tokenizer and a length."""
+    if recipe.objective is not None:
+        return partial(OBJECTIVES.part(recipe.objective), recipe=recipe)
     return TASKS.part("text-classification" if recipe.task == "auto" else recipe.task)
 
 
@@ -57,12 +61,24 @@ def require(recipe: Recipe) -> tuple[str, str]:
 
 
 def assemble(recipe: Recipe, console: Console) -> Parts:
-    """Model, data and task of a training run. Cheap things are checked first."""
+    """Model, data and task of a fine-tuning run. Cheap things are checked first."""
     if recipe.method != "full":
         raise UsageError(f"unknown method '{recipe.method}'", hint="known: full")
-    device = pick_device(recipe.train.device)
-    scoring = pick_precision(recipe.train.precision, device)
     kind = task_class(recipe)
+    place, source = look_up(recipe, console)
+    data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=("train", "validation", "test"))
+    check_columns(data, kind.columns, console)
+    source = with_tokenizer(source, data, recipe, console)
+    task: Task = kind(source.tokenizer, source.max_length(recipe.train.max_length))
+    # A few rows of many classes need not hold them all; they are classes all the same.
+    task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
+    data = drop_unknown(task, data, recipe.data)
+    return build(recipe, console, place, source, data, task)
+
+
+def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
+    """Where to compute, and the model named; names of the recipe that nothing is known by are refused."""
+    picked = pick_precision(recipe.train.precision, pick_device(recipe.train.device))
     if recipe.train.tokens_per_batch is not None and recipe.train.batch_size == "auto":
         raise UsageError(
             "train.batch_size auto counts rows, train.tokens_per_batch tokens; one of the two",
@@ -78,23 +94,34 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     source.max_length(recipe.train.max_length)
     if recipe.regularize.dropout is not None:
         set_dropout(source.config, recipe.regularize.dropout)
-    data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=("train", "validation", "test"))
+    return picked, source
+
+
+def check_columns(data: Data, columns: Sequence[Column], console: Console) -> None:
+    """Say what was chosen when the data was read; DataError where a column to train on is missing."""
     for note in data.notes:
         console.note(note)
-    for column in kind.columns:
+    for column in columns:
         if column.role not in data.columns:
             raise DataError(
                 f"{data.name} has no {column.role} column to train on",
                 hint=data.hint or f"--{column.kind}-column NAME names it",
             )
-    if source.tokenizer is None:
-        length = source.max_length(recipe.train.max_length)
-        source = source.with_tokenizer(train_wordpiece(_Texts(data.splits["train"]), recipe.model.tokenizer, length))
-        console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
-    task: Task = kind(source.tokenizer, source.max_length(recipe.train.max_length))
-    # A few rows of many classes need not hold them all; they are classes all the same.
-    task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
-    data = drop_unknown(task, data, recipe.data)
+
+
+def with_tokenizer(source: Source, data: Data, recipe: Recipe, console: Console) -> Source:
+    """The model with a tokenizer: its own, or one learnt from the training texts."""
+    if source.tokenizer is not None:
+        return source
+    length = source.max_length(recipe.train.max_length)
+    source = source.with_tokenizer(train_wordpiece(_Texts(data.splits["train"]), recipe.model.tokenizer, length))
+    console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
+    return source
+
+
+def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, data: Data, task: Task) -> Parts:
+    """The model for the task, where and how it runs, and every setting left open chosen."""
+    device = scoring.device
     model, fresh = task.build_model(source)
     speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
     if recipe.train.activation_checkpointing:
@@ -157,14 +184,17 @@ def drop_unknown(task: Task, data: Data, recipe: DataRecipe) -> Data:
 
 def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module, console: Console) -> Recipe:
     """Fill in what the recipe leaves open, and say what was chosen."""
-    chosen: dict[str, Any] = {"task": task.name}
+    pretrains = recipe.objective is not None
+    chosen: dict[str, Any] = {} if pretrains else {"task": task.name}
     parameters = sum(p.numel() for p in model.parameters())
     if recipe.optimizer.lr is None:
         chosen["optimizer.lr"] = default_lr(parameters, from_scratch=source.from_scratch)
     if recipe.train.epochs is None:
-        chosen["train.epochs"] = EPOCHS_FROM_SCRATCH if source.from_scratch else EPOCHS_PRETRAINED
+        fine_tuned = EPOCHS_FROM_SCRATCH if source.from_scratch else EPOCHS_PRETRAINED
+        chosen["train.epochs"] = EPOCHS_PRETRAINING if pretrains else fine_tuned
     if recipe.regularize.token_dropout is None:
-        chosen["regularize.token_dropout"] = TOKEN_DROPOUT_FROM_SCRATCH if source.from_scratch else 0.0
+        hides = source.from_scratch and not pretrains  # an objective hides what it wants itself
+        chosen["regularize.token_dropout"] = TOKEN_DROPOUT_FROM_SCRATCH if hides else 0.0
     if recipe.train.max_length is None:
         chosen["train.max_length"] = source.max_length(None)
     if recipe.eval.metric is None:
@@ -181,6 +211,7 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
 
 
 EPOCHS_PRETRAINED = 3.0
+EPOCHS_PRETRAINING = 1.0
 EPOCHS_FROM_SCRATCH = 15.0
 TOKEN_DROPOUT_FROM_SCRATCH = 0.2
 _LR_PRETRAINED = ((10e6, 2e-4), (50e6, 5e-5), (200e6, 2e-5))

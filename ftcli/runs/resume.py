@@ -55,7 +55,12 @@ def nothing_left(folder: RunFolder, recipe: Recipe) -> bool:
 
 
 def check_same(
-    folder: Path, recipe: Recipe, fingerprints: Mapping[str, Any], facts: Mapping[str, Any], console: Console
+    folder: Path,
+    recipe: Recipe,
+    fingerprints: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    console: Console,
+    command: str,
 ) -> None:
     """UsageError, showing the difference, where the run in `folder` is not the one asked for."""
     file = folder / "recipe.yaml"
@@ -75,7 +80,7 @@ def check_same(
     if different:
         raise UsageError(
             f"'{folder}' is another run; it cannot be resumed as this one:\n" + "\n".join(f"  {d}" for d in different),
-            hint=f"ftcli finetune {file} --resume --out {folder} goes on as it began; or choose another --out",
+            hint=f"ftcli {command} {file} --resume --out {folder} goes on as it began; or choose another --out",
         )
     moved = _moved(environment or {}, facts)
     if moved:

@@ -21,7 +21,7 @@ from ftcli.recipe.load import build, read_recipe
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.parts import runs_unpadded, task_class
 
-INHERITED = ("task", "data.", "train.max_length", "eval.")
+INHERITED = ("task", "objective", "pretrain.", "data.", "train.max_length", "eval.")
 """Settings of the training run that its evaluation and prediction start from."""
 
 

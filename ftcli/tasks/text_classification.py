@@ -11,18 +11,12 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from ftcli.contract import Batch, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows
+from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, pad, set_up, settings, tokenize
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source, load_weights
 from ftcli.models.unpadded import FlatRows, known_rows
-from ftcli.tasks.text import PAD_TO_MULTIPLE, pad, set_up, settings, tokenize
 
-TEXT = Column(
-    "text",
-    "text",
-    ("text", "sentence", "review", "content", "document", "comment", "body", "tweet", "utterance", "question",
-     "query", "title", "headline", "description", "message", "input", "prompt"),
-)  # fmt: skip
 LABEL = Column(
     "label",
     "label",

@@ -142,7 +142,7 @@ def peak():
 
 before = peak()
 rows = load(DataRecipe(name=sys.argv[1]), Task.columns, seed=1, splits=("train",)).splits["train"]
-examples = encode_rows(Task(), rows)
+examples = encode_rows(Task().encode, rows)
 print(len(examples), int(sum(lengths(examples))), peak() - before)
 """
 

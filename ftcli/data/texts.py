@@ -1,9 +1,10 @@
-"""What text tasks share: texts to token ids, token ids to padded tensors."""
+"""What tasks and objectives of text share: their column, texts to token ids, token ids to padded tensors."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,14 @@ from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils import PaddingStrategy
 
-from ftcli.contract import Example
+from ftcli.contract import Column, Example
 
+TEXT = Column(
+    "text",
+    "text",
+    ("text", "sentence", "review", "content", "document", "comment", "body", "tweet", "utterance", "question",
+     "query", "title", "headline", "description", "message", "input", "prompt"),
+)  # fmt: skip
 PAD_TO_MULTIPLE = 8
 TOKENIZE_VERSION = 1
 """To be raised whenever `tokenize` gives other answers than before: what was cached then no longer counts."""
@@ -77,6 +84,53 @@ def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Exam
         example["truncated"] = len(ids) >= max_length and bool(encoding.overflowing)
         examples.append(example)
     return examples
+
+
+def documents(tokenizer: Any, texts: Sequence[str]) -> list[Example]:
+    """Token ids of each whole text, without special tokens."""
+    if not _is_plain_fast(tokenizer):
+        found = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False)["input_ids"]
+        return [{"input_ids": np.asarray(ids, dtype=np.int32)} for ids in found]
+    core = tokenizer.backend_tokenizer
+    kept = core.truncation
+    core.no_truncation()
+    core.no_padding()
+    try:
+        encodings = core.encode_batch_fast(list(texts), add_special_tokens=False)
+    finally:
+        if kept is not None:
+            core.enable_truncation(**kept)
+    return [{"input_ids": np.array(encoding.ids, dtype=np.int32)} for encoding in encodings]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The special tokens a tokenizer puts around one text, and around and between two."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    between: tuple[int, ...]
+    second: int
+    """Segment id of the second text and of what follows it."""
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Frame:
+        """Read off the ids of a word with and without them."""
+        word = "a"
+        bare = tokenizer(word, add_special_tokens=False)["input_ids"]
+        before, after = _around(tokenizer(word)["input_ids"], bare)
+        pair = tokenizer(word, word)
+        _, rest = _around(pair["input_ids"], bare)
+        between, _ = _around(list(rest), bare)
+        return cls(before, after, between, max(pair.get("token_type_ids") or [0]))
+
+
+def _around(ids: list[int], bare: list[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What stands before and after the first place where `bare` is found in `ids`; all before, where it is not."""
+    for start in range(len(ids) - len(bare) + 1):
+        if ids[start : start + len(bare)] == bare:
+            return tuple(ids[:start]), tuple(ids[start + len(bare) :])
+    return tuple(ids), ()
 
 
 def _tokenize_by_call(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Example]:

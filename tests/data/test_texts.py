@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from ftcli.tasks.text import _tokenize_by_call, tokenize
+from ftcli.data.texts import _tokenize_by_call, tokenize
 from tests.tiny import tiny_model, tiny_reviews
 
 TEXTS = [*(row["text"] for row in tiny_reviews(20)), "", " ", "[SEP] a [MASK] b </s>", "é漢 😀 \u200d", "a" * 500]

@@ -1,0 +1,67 @@
+"""What the commands that train do with their options, whatever they train."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ftcli.cli.render import show_report
+from ftcli.recipe.duration import parse_duration
+from ftcli.recipe.load import resolve
+
+STARTED = time.monotonic()
+"""When this process began, near enough: a budget counts from here."""
+Closing = Callable[[Path, str, dict[str, Any]], list[str]]
+"""Lines that end a run: of its folder, its data and its report."""
+
+
+def launch(
+    command: str,
+    closing: Closing,
+    *,
+    recipe: Path | None,
+    flags: dict[str, Any],
+    out: str | None,
+    resume: bool,
+    budget: str | None,
+    dry_run: bool,
+    set_: Sequence[str] | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Settle the recipe and run ``ftcli.runs.COMMAND`` with it."""
+    deadline = STARTED + parse_duration(budget, "--budget") if budget is not None else None
+    if resume and recipe is None and out is not None and flags.get("model.name") is None:
+        own = Path(out) / "recipe.yaml"
+        recipe = own if own.is_file() else None
+    settings = resolve(recipe, {**flags, "out": out}, set_ or ())
+    work = import_module(f"ftcli.runs.{command}")
+    from ftcli.trackers.console import Console
+
+    console = Console(quiet=quiet)
+    if dry_run:
+        facts = work.check(settings, console)
+        if as_json:
+            print(json.dumps(facts, indent=2))
+        return
+    result = work.run(settings, console, resume=resume, deadline=deadline)
+    if result.report is None:
+        if as_json:  # a document either way: that of the run as it was finished
+            print((result.folder.path / "report.json").read_text(encoding="utf-8"), end="")
+        return
+    show_report(result.report, as_json=as_json)
+    for line in closing(result.folder.path, settings.data.name or "", result.report):
+        console.info(line)
+
+
+def log_file() -> Path | None:
+    """The log of the run under way, for the traceback of a bug."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            return Path(handler.baseFilename)
+    return None

@@ -1,0 +1,108 @@
+"""Documents cut into pieces that a model can take: a few numbers per piece, tokens read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+from ftcli.contract import Example
+from ftcli.data.texts import Frame
+from ftcli.data.tokens import Tokens
+
+
+class Pieces(Sequence[Example]):
+    """One text, or two, per example: runs of tokens of documents, with special tokens around and between them.
+
+    `first` and `second` are (examples, 3) arrays of document, start and end; where `second` is None, or its run is
+    empty, there is one text. `fields` are numbers by name, one per example.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Example],
+        frame: Frame,
+        first: np.ndarray,
+        second: np.ndarray | None = None,
+        fields: dict[str, np.ndarray] | None = None,
+        *,
+        with_types: bool = False,
+    ) -> None:
+        self.documents, self.frame, self.first, self.second = documents, frame, first, second
+        self.fields, self.with_types = fields or {}, with_types
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @overload
+    def __getitem__(self, row: int) -> Example: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Example]: ...
+    def __getitem__(self, row: int | slice) -> Example | list[Example]:
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"piece {row} of {len(self)}")
+        frame, text = self.frame, self._run(self.first[row])
+        parts = [frame.before, text, frame.after]
+        types = len(frame.before) + len(text) + len(frame.after)
+        if self.second is not None:
+            other = self._run(self.second[row])
+            parts = [frame.before, text, frame.between, other, frame.after]
+            types = len(frame.before) + len(text) + len(frame.between)
+        ids = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
+        example: Example = {"input_ids": ids}
+        if self.with_types:
+            example["token_type_ids"] = np.where(np.arange(len(ids)) < types, 0, frame.second).astype(np.int32)
+        return {**example, **{name: int(values[row]) for name, values in self.fields.items()}}
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[row] for row in range(len(self)))
+
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example, special ones included."""
+        frame = self.frame
+        found = self.first[:, 2] - self.first[:, 1] + len(frame.before) + len(frame.after)
+        if self.second is not None:
+            found = found + self.second[:, 2] - self.second[:, 1] + len(frame.between)
+        return np.asarray(found, dtype=np.int64)
+
+    def document(self, row: int) -> int:
+        """The document that an example begins in."""
+        return int(self.first[row, 0])
+
+    def _run(self, run: np.ndarray) -> np.ndarray:
+        document, start, end = (int(number) for number in run)
+        ids: np.ndarray = self.documents[document]["input_ids"][start:end]
+        return ids
+
+
+def document_lengths(documents: Sequence[Example]) -> np.ndarray:
+    """(documents,) tokens of each."""
+    if isinstance(documents, Tokens):
+        return documents.lengths()
+    return np.array([len(example["input_ids"]) for example in documents], dtype=np.int64)
+
+
+def cut(sizes: np.ndarray, longest: int, *, shortest: int = 1) -> np.ndarray:
+    """(pieces, 3) document, start and end: each document in as few pieces of at most `longest` tokens as can be, of
+    equal size; documents of fewer than `shortest` tokens are left out."""
+    kept = np.flatnonzero(sizes >= shortest)
+    counts = -(-sizes[kept] // longest)
+    document = np.repeat(kept, counts)
+    number = np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)
+    size, parts = sizes[document], np.repeat(counts, counts)
+    return np.stack([document, size * number // parts, size * (number + 1) // parts], axis=1).astype(np.int64)
+
+
+def token_counts(documents: Sequence[Example], vocabulary: int) -> np.ndarray:
+    """(vocabulary,) how often each token occurs."""
+    counts = np.zeros(vocabulary, dtype=np.int64)
+    for start in range(0, len(documents), _COUNTED_AT_A_TIME):
+        ids = [example["input_ids"] for example in documents[start : start + _COUNTED_AT_A_TIME]]
+        counts += np.bincount(np.concatenate(ids), minlength=vocabulary)
+    return counts
+
+
+_COUNTED_AT_A_TIME = 1000

@@ -1,0 +1,38 @@
+"""A language model's head on chosen positions alone: a vocabulary's worth of numbers for a masked token in seven."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from torch import Tensor, nn
+
+_places: ContextVar[Tensor | None] = ContextVar("places", default=None)
+
+
+@contextmanager
+def at_places(places: Tensor) -> Iterator[None]:
+    """Inside, a model of `head_at_places` gives (1, places, ...) for these places of its rows laid end to end."""
+    token = _places.set(places)
+    try:
+        yield
+    finally:
+        _places.reset(token)
+
+
+def head_at_places(model: Any) -> None:
+    """Have `model` able to compute its head for the places of `at_places` only; other calls are as they were."""
+    base = getattr(model, model.base_model_prefix)
+    assert isinstance(base, nn.Module)
+    base.register_forward_hook(_choose)
+
+
+def _choose(base: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
+    places = _places.get()
+    if places is None:
+        return None
+    hidden = output.last_hidden_state
+    output.last_hidden_state = hidden.reshape(-1, hidden.shape[-1]).index_select(0, places)[None]
+    return output

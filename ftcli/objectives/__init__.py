@@ -1,0 +1,12 @@
+"""What models learn from unlabelled data: one file and one line here per objective."""
+
+from ftcli.registry import Table
+
+OBJECTIVES = Table(
+    "objective",
+    {
+        "mlm": "ftcli.objectives.mlm:MaskedLanguageModelling",
+        "mlm+nsp": "ftcli.objectives.sentence_pairs:NextSentence",
+        "mlm+sop": "ftcli.objectives.sentence_pairs:SentenceOrder",
+    },
+)

@@ -1,0 +1,103 @@
+"""What objectives over texts share: whole documents as tokens, sums over tokens as a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ftcli.contract import Evaluation, Example, Prediction, Problem, Row, Rows
+from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, Frame, documents, set_up, settings
+from ftcli.metrics.language import bits_per_byte, perplexity
+from ftcli.models.tokenizers import token_bytes
+from ftcli.recipe.schema import Recipe
+
+
+class TextObjective:
+    """Documents in, sums out; what is asked of the model between them is the objective's own."""
+
+    name: str
+    columns = (TEXT,)
+    main_metric = "loss"
+    first_only = False
+    terms: tuple[str, ...]
+    """Loss terms; the first is the one over tokens."""
+
+    def __init__(self, tokenizer: Any, max_length: int, recipe: Recipe) -> None:
+        self.tokenizer, self.max_length, self.recipe = tokenizer, max_length, recipe
+        self.pad_to_multiple = PAD_TO_MULTIPLE
+        set_up(tokenizer, max_length)
+        self.frame = Frame.of(tokenizer)
+        self.bytes = torch.from_numpy(token_bytes(tokenizer))
+        """(vocabulary,) bytes of text that each token stands for."""
+        special = set(tokenizer.all_special_ids)
+        self.ordinary = np.array([i for i in range(len(tokenizer)) if i not in special])
+
+    # There are no labels to learn or to check -----------------------------------------------------------------
+
+    def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
+        """Nothing: the data is its own answer."""
+
+    def adopt(self, config: Any) -> None:
+        """Nothing: the data is its own answer."""
+
+    def align(self, names: Sequence[str] | None) -> str | None:
+        return None
+
+    def check_rows(self, rows: Rows) -> list[Problem]:
+        return []
+
+    # Rows -> documents ----------------------------------------------------------------------------------------
+
+    def documents(self, rows: Sequence[Row]) -> list[Example]:
+        """Each text whole, without special tokens."""
+        return documents(self.tokenizer, [row["text"] for row in rows])
+
+    def encoding(self) -> Mapping[str, Any] | None:
+        """All that `documents` depends on beside the row; None where it cannot be told."""
+        of_tokenizer = settings(self.tokenizer)
+        return None if of_tokenizer is None else {**of_tokenizer, "documents": 1}
+
+    # Sums -> report -------------------------------------------------------------------------------------------
+
+    def sums(self, logits: Tensor, labels: Tensor, per_row: Sequence[int]) -> list[Prediction]:
+        """For each row, which has so many of the `labels` (targets,): the sums its part of a report is made of."""
+        losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+        right = (logits.argmax(-1) == labels).float()
+        size = self.bytes.to(labels.device)[labels].float()
+        rows = torch.repeat_interleave(torch.arange(len(per_row)), torch.tensor(per_row)).to(labels.device)
+        zero = torch.zeros(len(per_row), device=labels.device)
+        nll, correct, bytes_ = (zero.index_add(0, rows, x.float()).tolist() for x in (losses, right, size))
+        term = self.terms[0]
+        return [
+            {"nll": {term: n}, "count": {term: count}, "correct": {term: c}, "bytes": b}
+            for n, count, c, b in zip(nll, per_row, correct, bytes_, strict=True)
+        ]
+
+    def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
+        """Perplexity, bits per byte and accuracy over the targets of all rows; a loss and an accuracy per term."""
+        total = {
+            what: {term: math.fsum(p[what][term] for p in predictions) for term in self.terms}
+            for what in ("nll", "count", "correct")
+        }
+        tokens, others = self.terms[0], self.terms[1:]
+        loss = total["nll"][tokens] / max(1, total["count"][tokens])
+        metrics = {
+            "perplexity": perplexity(loss),
+            "bits_per_byte": bits_per_byte(total["nll"][tokens], round(math.fsum(p["bytes"] for p in predictions))),
+            "accuracy": total["correct"][tokens] / max(1, total["count"][tokens]),
+        }
+        if others:
+            metrics[f"{tokens}_loss"] = loss
+        for term in others:
+            count = max(1, total["count"][term])
+            metrics |= {f"{term}_loss": total["nll"][term] / count, f"{term}_accuracy": total["correct"][term] / count}
+        return Evaluation(metrics)
+
+    def metric_names(self) -> list[str]:
+        nothing: Prediction = {what: dict.fromkeys(self.terms, 0) for what in ("nll", "count", "correct")}
+        return ["loss", *self.score([], [{**nothing, "bytes": 1.0}], bootstrap=0, seed=0).metrics]  # type: ignore[arg-type]

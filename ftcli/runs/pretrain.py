@@ -1,0 +1,159 @@
+"""`ftcli pretrain`: unlabelled data -> the best state on a held-out part of it, measured beside a baseline."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ftcli.contract import Example, Objective
+from ftcli.data.load import load as load_data
+from ftcli.data.pieces import Pieces, token_counts
+from ftcli.engine.corrupt import Corrupted, drawing
+from ftcli.engine.evaluate import run_model
+from ftcli.engine.interrupt import StopRequest
+from ftcli.engine.seeding import randomness_kept, seed_everything
+from ftcli.metrics.language import unigram_baseline
+from ftcli.models.load import Source
+from ftcli.objectives import OBJECTIVES
+from ftcli.recipe.load import replace
+from ftcli.recipe.schema import Recipe
+from ftcli.runs import dry_run, training
+from ftcli.runs.encode import encode
+from ftcli.runs.environment import prepare_process
+from ftcli.runs.failures import check_room
+from ftcli.runs.journal import Journal
+from ftcli.runs.parts import Parts, build, check_columns, look_up, require, task_class, with_tokenizer
+from ftcli.runs.results import build_report, score, write_model, write_reports
+from ftcli.runs.training import Result, Session
+from ftcli.trackers.console import Console
+
+BY_ARCHITECTURE = {
+    "gpt2": "clm", "llama": "clm", "qwen2": "clm", "mistral": "clm", "gpt_neox": "clm",
+    "t5": "denoising", "bart": "denoising", "electra": "rtd", "albert": "mlm+sop", "vit_mae": "masked-image",
+}  # fmt: skip
+"""What an architecture is made for; masked language modelling for all others."""
+
+
+def run(
+    recipe: Recipe,
+    console: Console,
+    *,
+    resume: bool = False,
+    deadline: float | None = None,
+    stop_at: int | None = None,
+) -> Result:
+    """Pretrain by `recipe` and write the run folder; see `training.run`."""
+    return training.run("pretrain", recipe, console, assemble, train, resume=resume, deadline=deadline, stop_at=stop_at)
+
+
+def check(recipe: Recipe, console: Console) -> dict[str, Any]:
+    """`--dry-run`: everything up to the first batch, and estimates; nothing is trained or written."""
+    prepare_process()
+    require(recipe)
+    seed_everything(recipe.seed)
+    parts = assemble(recipe, console)
+    check_room(parts, Path(recipe.out or "runs").expanduser())
+    facts = dry_run.check(parts, console)
+    console.info("dry run passed: nothing was trained or written")
+    return facts
+
+
+def assemble(recipe: Recipe, console: Console) -> Parts:
+    """Model, corpus and objective of a run. Cheap things are checked first."""
+    if recipe.objective is not None:
+        OBJECTIVES.check(recipe.objective)
+    place, source = look_up(recipe, console)
+    recipe = replace(recipe, objective=recipe.objective or objective_for(source))
+    kind = task_class(recipe)
+    columns = kind.func.columns
+    data = load_data(recipe.data, columns, seed=recipe.seed, splits=("train", "validation"))
+    check_columns(data, columns, console)
+    source = with_tokenizer(source, data, recipe, console)
+    objective = kind(source.tokenizer, source.max_length(recipe.train.max_length))
+    return build(recipe, console, place, source, data, objective)
+
+
+def objective_for(source: Source) -> str:
+    """What the architecture of a model is made for."""
+    return BY_ARCHITECTURE.get(source.config.model_type, "mlm")
+
+
+def train(session: Session) -> dict[str, Any]:
+    """The story of a run: documents to examples, answers drawn as they are seen, the best state kept, reports."""
+    parts, console = session.parts, session.console
+    examples = arranged(parts, "train", console, session.stop)
+    validation = held_out(parts, "validation", console, session.stop)
+    baseline = baseline_of(examples, validation, len(parts.source.tokenizer or ()))
+    if baseline:
+        console.info("  ".join(f"{name} {value:.4f}" for name, value in baseline.items()))
+    data, objective = parts.data, cast(Objective, parts.task)
+    return training.fit(
+        session,
+        examples,
+        validation,
+        partial(finish, session, validation, baseline),
+        draw=drawing(objective.corrupt, parts.recipe.seed),
+        place=lambda row: data.splits["train"].place(examples.document(row) if isinstance(examples, Pieces) else row),
+        after_validation=partial(show, session),
+    )
+
+
+def arranged(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Sequence[Example]:
+    """The split as examples without answers, with their number said."""
+    objective = cast(Objective, parts.task)
+    documents = encode(parts, split, console, stop, by=objective.documents)
+    examples = objective.arrange(documents, parts.recipe.seed)
+    if isinstance(examples, Pieces):
+        tokens, left = int(examples.lengths().sum()), len(documents) - len(np.unique(examples.first[:, 0]))
+        said = f"; {left:,} documents too short to learn from" if left else ""
+        console.note(f"{split}: {len(documents):,} documents, {len(examples):,} examples, {tokens:,} tokens{said}")
+    return examples
+
+
+def held_out(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Corrupted:
+    """The split as examples whose answers are drawn once and for all."""
+    objective = cast(Objective, parts.task)
+    return Corrupted(arranged(parts, split, console, stop), drawing(objective.corrupt, parts.recipe.seed))
+
+
+def baseline_of(examples: Sequence[Example], validation: Corrupted, vocabulary: int) -> dict[str, float]:
+    """The loss of a model that knows only how often each token occurs; nothing where examples are no texts."""
+    if not isinstance(examples, Pieces):
+        return {}
+    targets = np.concatenate([example["labels"] for example in validation])
+    counts = token_counts(examples.documents, vocabulary)
+    return {"unigram_loss": unigram_baseline(counts, np.bincount(targets, minlength=vocabulary))}
+
+
+def show(session: Session) -> None:
+    """What the model makes of the beginning of two held-out texts."""
+    parts = session.parts
+    objective, rows = cast(Objective, parts.task), parts.data.splits["validation"]
+    prompts = [objective.prompt(str(rows[i].get("text") or "")) for i in range(min(2, len(rows)))]
+    prompts = [prompt for prompt in prompts if prompt]
+    if not prompts:
+        return
+    with randomness_kept(parts.precision.device):
+        examples = objective.encode([{"text": prompt} for prompt in prompts])
+        answers, _ = run_model(objective, parts.model, examples, parts.scoring, None)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        session.console.info(f"  {prompt}\n  -> {answer['prediction']}")
+
+
+def finish(session: Session, validation: Corrupted, baseline: dict[str, float], journal: Journal) -> dict[str, Any]:
+    """Score the held-out part with the best state, write model and reports."""
+    parts, best = session.parts, session.best
+    began = time.perf_counter()
+    evaluation = score(parts, "validation", validation, session.console, bootstrap=0, stop=session.stop)
+    evaluation.metrics |= baseline
+    seconds = time.perf_counter() - began
+    report = build_report("pretrain", parts, "validation", evaluation, seconds, gates=[])
+    journal.final("validation", evaluation, step=best.step, epoch=best.epoch)
+    write_model(parts, session.folder, report, best)
+    write_reports(session.folder.path, report)
+    return report

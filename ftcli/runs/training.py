@@ -1,0 +1,198 @@
+"""What every command that trains does around its own story: folder, lock, log, faults, the loop and its consumers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from ftcli.contract import Example
+from ftcli.data.sampler import Sampler
+from ftcli.engine import optim, schedule
+from ftcli.engine.augment import TokenDropout
+from ftcli.engine.evaluate import lengths
+from ftcli.engine.forward import compile_forward
+from ftcli.engine.interrupt import StopRequest
+from ftcli.engine.loop import Loop, count_steps
+from ftcli.engine.seeding import seed_everything
+from ftcli.errors import FtcliError
+from ftcli.recipe.load import to_yaml
+from ftcli.recipe.schema import Recipe
+from ftcli.runs import batch_size
+from ftcli.runs.best import Best
+from ftcli.runs.environment import describe, model_fingerprint, prepare_process
+from ftcli.runs.failures import check_room, stoppable, translated
+from ftcli.runs.fit import Fit
+from ftcli.runs.folder import RunFolder, open_folder
+from ftcli.runs.journal import Journal, open_trackers
+from ftcli.runs.parts import Parts, require
+from ftcli.runs.resume import begun_as, check_same, nothing_left
+from ftcli.text import visible, without_secrets
+from ftcli.trackers.console import Console
+
+Assemble = Callable[[Recipe, Console], Parts]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: its folder and its report (None when it was finished before)."""
+
+    folder: RunFolder
+    report: dict[str, Any] | None
+
+
+@dataclass
+class Session:
+    """A run under way."""
+
+    parts: Parts
+    folder: RunFolder
+    console: Console
+    stop: StopRequest
+    resume: bool
+    best: Best
+    """Set up by `begin`; its state is there once `fit` has trained."""
+
+
+Story = Callable[[Session], dict[str, Any]]
+
+
+def run(
+    command: str,
+    recipe: Recipe,
+    console: Console,
+    assemble: Assemble,
+    story: Story,
+    *,
+    resume: bool = False,
+    deadline: float | None = None,
+    stop_at: int | None = None,
+) -> Result:
+    """Train by `recipe` and write the run folder. Raises an FtcliError for everything a user can mend.
+
+    `deadline` (on `time.monotonic`'s clock) and `stop_at` (a step) end the run early, resumably: Stopped.
+    """
+    prepare_process()
+    model_name, data_name = require(recipe)
+    began = partial(begun_as, recipe=recipe) if resume else None
+    folder = open_folder(recipe.out, command, model_name, data_name, resumes=began)
+    with folder.locked(console.note):
+        if resume and nothing_left(folder, recipe):
+            console.info(f"{folder.path} is finished already; nothing to resume")
+            return Result(folder, None)
+        folder.open_log()
+        try:
+            with (
+                StopRequest(deadline, stop_at) as stop,
+                translated(recipe.train, folder.path),
+                stoppable(stop, folder.path),
+            ):
+                seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
+                with stop.at_once():
+                    parts = assemble(recipe, console)
+                report = story(begin(parts, folder, console, stop, command, resume=resume))
+        except (FtcliError, KeyboardInterrupt) as error:
+            logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
+            folder.discard_if_empty()
+            raise
+        folder.close_log()  # after a bug it stays open for the traceback
+        return Result(folder, report)
+
+
+def begin(
+    parts: Parts, folder: RunFolder, console: Console, stop: StopRequest, command: str, *, resume: bool
+) -> Session:
+    """Write down what is about to be done; when resuming, check that it is what was begun."""
+    recipe, data = parts.recipe, parts.data
+    console.info(f"run folder {folder.path}")
+    check_room(parts, folder.path)
+    prints = {"model": model_fingerprint(parts.model), "data": dict(data.fingerprints)}
+    facts = describe(parts.precision, recipe=recipe, fingerprints=prints)
+    if resume:
+        parts = batch_size.as_before(parts, folder.path)
+        recipe = parts.recipe
+        check_same(folder.path, recipe, prints, facts, console, command)
+        folder.reopen()
+    write_recipe(folder, recipe)
+    folder.write_json("environment.json", facts)
+    if data.skipped:
+        console.warn(f"{len(data.skipped):,} rows skipped; they are listed in {folder.path / 'skipped.txt'}")
+        folder.write("skipped.txt", "".join(f"{visible(p)}\n" for p in data.skipped))
+    if parts.fresh:
+        console.note(f"starts fresh: {', '.join(parts.fresh)}")
+    best = Best(recipe.eval.metric or parts.task.main_metric, folder.checkpoints, recipe.eval.patience)
+    return Session(parts, folder, console, stop, resume, best)
+
+
+def fit(
+    session: Session,
+    examples: Sequence[Example],
+    validation: Sequence[Example],
+    finish: Callable[[Journal], dict[str, Any]],
+    *,
+    draw: Callable[[Example, int, int], Example] | None = None,
+    place: Callable[[int], str] | None = None,
+    after_validation: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Train on `examples`, put the best state into the model, and give what `finish` makes of it.
+
+    `draw` makes an example what it is in an epoch, `place` says where a row comes from, `after_validation` may show
+    something of the model.
+    """
+    parts, folder, console = session.parts, session.folder, session.console
+    recipe = parts.recipe
+    if recipe.train.batch_size == "auto":
+        sized = examples if draw is None else [draw(example, 0, row) for row, example in longest(examples)]
+        session.parts = parts = batch_size.settle(parts, sized, console)
+        recipe = parts.recipe
+        write_recipe(folder, recipe)
+    if recipe.train.compile is True:
+        compile_forward(parts.model)
+        console.note("the forward pass is compiled at its first step, which takes a while")
+    loop = build_loop(parts, examples, draw)
+    place = place or parts.data.splits["train"].place
+    with open_trackers(recipe.log.trackers, folder.path) as trackers:
+        journal = Journal(trackers, parts.precision.device, recipe.log.every)
+        work = Fit(
+            parts, loop, session.best, journal, trackers, validation, folder, console, session.stop, place,
+            after_validation,
+        )  # fmt: skip
+        if session.resume:
+            work.resume()
+        console.info(f"training {loop.total_steps:,} steps of {recipe.train.step_in_words}")
+        work.run()
+        session.best.load_into(parts.model)
+        report = finish(journal)
+    session.best.discard()
+    return report
+
+
+def longest(examples: Sequence[Example]) -> list[tuple[int, Example]]:
+    """The two longest examples and a short one, with their rows: what a measurement of memory looks at."""
+    sizes = lengths(examples)
+    rows = sorted(range(len(examples)), key=lambda row: -int(sizes[row]))
+    return [(row, examples[row]) for row in (*rows[:2], rows[-1])]
+
+
+def write_recipe(folder: RunFolder, recipe: Recipe) -> None:
+    """recipe.yaml: without secrets, and without the folder's own name, so that a repeat gets a new one."""
+    folder.write("recipe.yaml", to_yaml(replace(recipe, out=None), without_secrets))
+
+
+def build_loop(
+    parts: Parts, examples: Sequence[Example], draw: Callable[[Example, int, int], Example] | None = None
+) -> Loop:
+    """Sampler, optimiser, schedule and loop of a run."""
+    recipe = parts.recipe
+    train = recipe.train
+    sampler = Sampler(lengths(examples), train.rows_per_step, recipe.seed, tokens_per_step=train.tokens_per_step)
+    total = count_steps(train, sampler.steps)
+    optimizer = optim.OPTIMIZERS.part(recipe.optimizer.name)(parts.model, recipe.optimizer)
+    factor = schedule.factor(recipe.schedule, total)
+    rate = recipe.regularize.token_dropout
+    augment = TokenDropout(parts.source.tokenizer, rate) if rate else None
+    return Loop(
+        parts.task, parts.model, examples, sampler, optimizer, factor, parts.precision, train, total, augment, draw
+    )

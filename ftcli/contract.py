@@ -80,6 +80,12 @@ class Data:
     skipped: tuple[Problem, ...] = ()
     hint: str | None = None
     """What to try where a column was not found."""
+    sources: tuple[str, ...] = ()
+    """Names of what was mixed, where several data sets were."""
+    weights: tuple[float, ...] = ()
+    """Share of the training tokens each source is to have; they sum to 1."""
+    groups: Mapping[str, Any] = field(default_factory=dict)
+    """Split -> number of each row's source in `sources` (an integer array); empty where there is but one."""
 
 
 class Task(Protocol):

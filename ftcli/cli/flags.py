@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
+from ftcli.recipe.keys import Key, keys
 from ftcli.recipe.load import parse_set
-from ftcli.recipe.schema import Key, keys
 
 FLAGS: Mapping[str, str] = {
     "model": "model.name",

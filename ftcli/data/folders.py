@@ -51,10 +51,8 @@ def _split_files(entries: Sequence[Path]) -> dict[str, list[Path]]:
     """Data files by the split they are named after."""
     found: dict[str, list[Path]] = defaultdict(list)
     for entry in entries:
-        if is_data_file(entry) and entry.is_file():
-            stem = _stem(entry)
-            if stem not in _SIDECARS:
-                found[_split_of(stem)].append(entry)
+        if is_data_file(entry) and entry.is_file() and not is_sidecar(entry):
+            found[split_of_file(entry)].append(entry)
     return dict(found)
 
 
@@ -63,7 +61,7 @@ def _nested(entries: Sequence[Path]) -> dict[str, list[Path]]:
     found = {}
     for entry in entries:
         if entry.is_dir() and canonical(entry.name):
-            inside = [f for f in sorted(entry.iterdir()) if is_data_file(f) and _stem(f) not in _SIDECARS]
+            inside = [f for f in sorted(entry.iterdir()) if is_data_file(f) and not is_sidecar(f)]
             if inside:
                 found[entry.name] = inside
     return found
@@ -74,8 +72,14 @@ def _stem(path: Path) -> str:
     return _SHARD.sub("", name[: -len(extension(path))])
 
 
-def _split_of(stem: str) -> str:
-    """The split in a file name: ``train``, or the one split word of ``reviews-train``."""
+def is_sidecar(path: Path) -> bool:
+    """True for files that libraries put beside the data."""
+    return _stem(path) in _SIDECARS
+
+
+def split_of_file(path: Path) -> str:
+    """The split in a file name: ``train``, or the one split word of ``reviews-train``; else the name itself."""
+    stem = _stem(path)
     if canonical(stem):
         return stem
     words = [word for word in _WORD.findall(stem) if canonical(word)]

@@ -12,9 +12,9 @@ from ftcli.data.lines import check_encoding
 from ftcli.data.read import Split, check_fields, class_names, read_split, sample
 from ftcli.data.reader import Reader
 from ftcli.data.rows import TableRows
-from ftcli.data.sources import Source, open_source
-from ftcli.data.split import canonical, hold_out, limit, match
-from ftcli.errors import DataError, FtcliError, UsageError, did_you_mean
+from ftcli.data.sources import Source, no_split, open_source
+from ftcli.data.split import hold_out, limit, match
+from ftcli.errors import DataError
 from ftcli.recipe.schema import DataRecipe
 
 _ORDER = ("train", "validation", "test")
@@ -96,7 +96,7 @@ class _Loading:
         if split is None and self.source.single:
             return next(iter(self.source.splits))
         if split is None:
-            raise self._no_split(self._asked("train"))
+            raise no_split(self.source, self._asked("train"))
         return split
 
     def read(self, role: str, split: str, *, alone: bool) -> None:
@@ -149,15 +149,7 @@ class _Loading:
         if role == "test" and not alone and not named:
             self.notes.append("no test split")
             return
-        raise self._no_split(asked)
-
-    def _no_split(self, name: str) -> FtcliError:
-        available = list(self.source.splits)
-        hint = did_you_mean(name, available) if canonical(name) is None else None
-        if canonical(name) and available:
-            hint = f"--set data.{canonical(name)}_split={available[0]}"
-        kind = UsageError if canonical(name) is None else DataError
-        return kind(f"{self.source.name}: no split '{name}'; there is {', '.join(available)}", hint=hint)
+        raise no_split(self.source, asked)
 
     def _lacks_label(self, readers: Sequence[Reader]) -> bool:
         """True for a split that has the columns of the others except the label's (a test split without answers)."""

@@ -62,6 +62,10 @@ class TableRows:
         """File and line (or row) of a row."""
         return self._origins.place(int(self._rows(index, index + 1)[0]))
 
+    def rows_of_files(self) -> np.ndarray:
+        """How many rows each file gave, in the order they were read; of a table all of whose rows are there."""
+        return self._origins.rows_of_files()
+
     def select(self, indices: Sequence[int] | np.ndarray) -> TableRows:
         """These rows, in this order."""
         chosen = Numbers()
@@ -138,6 +142,10 @@ class Origins:
         run = bisect_right(self._rows, row) - 1
         line = self._lines[run] + row - self._rows[run]
         return self._places[bisect_right(self._starts, row) - 1](line)
+
+    def rows_of_files(self) -> np.ndarray:
+        """How many rows each file gave, in the order they were read."""
+        return np.diff([*self._starts, self._count])
 
 
 class Coded:

@@ -15,7 +15,7 @@ from ftcli.data.files import FORMATS, extension, open_file
 from ftcli.data.folders import Opener, open_folder
 from ftcli.data.reader import Options, Reader
 from ftcli.data.split import canonical
-from ftcli.errors import DataError, UsageError
+from ftcli.errors import DataError, FtcliError, UsageError, did_you_mean
 from ftcli.recipe.schema import DataRecipe
 
 
@@ -48,17 +48,31 @@ def open_source(recipe: DataRecipe) -> Source:
 
 
 def _local(name: str, path: Path) -> Source:
-    if not path.exists():
-        raise DataError(f"{name}: a broken link (to {os.readlink(path)})")
-    notes = [f"'{name}' is the local {'folder' if path.is_dir() else 'file'}, not the Hub's data set of that name"]
-    if not hub.is_alias(name):
-        notes = []
+    notes = local_notes(name, path)
     if not path.is_dir():
         return Source(name, {"train": partial(_one_file, path)}, True, tuple(notes))
     splits, more = open_folder(path)
     # A folder around one file that is named after no split: that file.
     single = len(splits) == 1 and canonical(next(iter(splits))) is None
     return Source(name, splits, single, (*notes, *more))
+
+
+def local_notes(name: str, path: Path) -> list[str]:
+    """What to say of a name that was found on this machine; DataError for a broken link."""
+    if not path.exists():
+        raise DataError(f"{name}: a broken link (to {os.readlink(path)})")
+    kind = "folder" if path.is_dir() else "file"
+    return [f"'{name}' is the local {kind}, not the Hub's data set of that name"] if hub.is_alias(name) else []
+
+
+def no_split(source: Source, name: str) -> FtcliError:
+    """The error for a split that a source lacks: UsageError for a name somebody made up, else DataError."""
+    available = list(source.splits)
+    hint = did_you_mean(name, available) if canonical(name) is None else None
+    if canonical(name) and available:
+        hint = f"--set data.{canonical(name)}_split={available[0]}"
+    kind = UsageError if canonical(name) is None else DataError
+    return kind(f"{source.name}: no split '{name}'; there is {', '.join(available)}", hint=hint)
 
 
 def _one_file(path: Path, options: Options) -> list[Reader]:

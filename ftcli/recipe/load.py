@@ -11,8 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from ftcli.errors import UsageError, did_you_mean
+from ftcli.recipe.keys import Key, keys, sections
 from ftcli.recipe.plain_yaml import MAX_RECIPE_BYTES, environment, parse_yaml, substitute
-from ftcli.recipe.schema import Key, Recipe, keys, sections
+from ftcli.recipe.schema import Recipe
 
 TRUST = "model.trust_remote_code"
 """Takes effect where the command line says it, not a recipe, which may come from anybody."""

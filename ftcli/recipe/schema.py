@@ -5,14 +5,9 @@ Flags, recipes, ``--set``, ``ftcli recipe schema`` and validation all read these
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 
 def _key(default: Any, **bounds: Any) -> Any:
@@ -87,6 +82,18 @@ class DataRecipe:
     """What to do with rows that cannot be used: stop and list them, or skip, count and list them in the run folder."""
     token_cache: str | None = None
     """Folder that keeps tokenized splits for the next run; null for the user's cache folder, none for no cache."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusRecipe:
+    """How texts become the documents to pretrain on."""
+
+    documents: Literal["auto", "lines", "blank-lines", "file"] = "auto"
+    """What a document of a .txt file is: a line, what blank lines separate, or the file; auto sees if there are any."""
+    dedup: bool = True
+    """Leave out documents that occurred before, and training documents that are in the validation split as well."""
+    near_dup: float | None = _key(None, above=0, at_most=1)
+    """Leave out documents that have about this share (0.8) of their 5-word sequences in common with an earlier one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +255,7 @@ class Recipe:
     """Run folder; by default runs/COMMAND-MODEL-DATA, never over an earlier run."""
     model: ModelRecipe = field(default_factory=ModelRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
+    corpus: CorpusRecipe = field(default_factory=CorpusRecipe)
     train: TrainRecipe = field(default_factory=TrainRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
@@ -256,66 +264,3 @@ class Recipe:
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)
-
-
-@dataclass(frozen=True)
-class Key:
-    """One setting: its dotted path, its type and what the schema says of it."""
-
-    path: str
-    annotation: Any
-    default: Any
-    bounds: Mapping[str, Any]
-    help: str
-
-    @property
-    def free(self) -> bool:
-        """True for a mapping whose keys are not ours (a model's configuration)."""
-        return bool(self.bounds.get("free"))
-
-
-@cache
-def _docstrings(cls: type) -> dict[str, str]:
-    """The docstring under each field of a class, from its source."""
-    node = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
-    assert isinstance(node, ast.ClassDef)
-    found: dict[str, str] = {}
-    for statement, after in zip(node.body, node.body[1:], strict=False):
-        if (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and isinstance(after, ast.Expr)
-            and isinstance(after.value, ast.Constant)
-        ):
-            found[statement.target.id] = str(after.value.value)
-    return found
-
-
-@cache
-def keys() -> dict[str, Key]:
-    """Every setting by its dotted path, in the order of the schema."""
-    found: dict[str, Key] = {}
-
-    def visit(cls: Any, prefix: str) -> None:
-        hints = get_type_hints(cls)
-        for item in dataclasses.fields(cls):
-            annotation = hints[item.name]
-            if dataclasses.is_dataclass(annotation):
-                visit(annotation, f"{prefix}{item.name}.")
-                continue
-            default = item.default if item.default is not dataclasses.MISSING else {}
-            path = f"{prefix}{item.name}"
-            found[path] = Key(path, annotation, default, item.metadata, _docstrings(cls).get(item.name, ""))
-
-    visit(Recipe, "")
-    return found
-
-
-@cache
-def sections() -> frozenset[str]:
-    """Dotted paths that hold other settings (``model``, ``model.tokenizer``, ...)."""
-    found: set[str] = set()
-    for path in keys():
-        parts = path.split(".")[:-1]
-        found.update(".".join(parts[: n + 1]) for n in range(len(parts)))
-    return frozenset(found)

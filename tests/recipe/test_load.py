@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ftcli.errors import UsageError
 from ftcli.recipe.json_schema import json_schema
+from ftcli.recipe.keys import keys, sections
 from ftcli.recipe.load import check_value, replace, resolve, to_tree, to_yaml
-from ftcli.recipe.schema import Recipe, keys, sections
+from ftcli.recipe.schema import Recipe
 
 
 def write(path: Path, text: str) -> Path:

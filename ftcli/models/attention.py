@@ -6,6 +6,7 @@ attention probabilities stays as fast as its absence; on CUDA, flash attention's
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,30 +20,72 @@ _BLOCKED = -1e30
 """Score of a key that must not be seen: finite, so that rows of padding stay numbers."""
 
 
+@dataclass(frozen=True)
+class Sight:
+    """The keys of its sequence that a query sees: at a distance of at most `window`, where `causal` none after it."""
+
+    window: int | None = None
+    """None for no limit."""
+    causal: bool = False
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """How far a query sees to the left and to the right as flash attention counts; -1 for no limit."""
+        side = -1 if self.window is None else self.window
+        return side, 0 if self.causal else side
+
+    def cuts(self, width: int) -> bool:
+        """True where the window is narrower than a sequence of `width`."""
+        return self.window is not None and width > self.window + 1
+
+    def hidden(self, width: int) -> Tensor | None:
+        """(width, width) true where the key of a column is out of sight of a row's query; None where none is."""
+        if not self.causal and not self.cuts(width):
+            return None
+        reach = width if self.window is None else self.window
+        place = torch.arange(width)
+        behind = place[:, None] - place
+        return (behind < 0) | (behind > reach) if self.causal else behind.abs() > reach
+
+
+EVERYTHING = Sight()
+
+
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, scale: float, dropout: float, window: int | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    *,
+    scale: float,
+    dropout: float,
+    sight: Sight = EVERYTHING,
 ) -> Tensor:
     """softmax(query key^T * scale) value, each sequence by itself.
 
-    `query`, `key`, `value` and the result are (tokens, heads, size of a head). `dropout` falls on the probabilities;
-    `window` is the largest distance that is seen, None for no limit.
+    `query` and the result are (tokens, heads, size of a head), `key` and `value` too or, where several heads of the
+    query share one of theirs, with as many times fewer heads (grouped-query attention, Ainslie et al. 2023,
+    arXiv:2305.13245). `dropout` falls on the probabilities.
     """
+    shared = query.shape[1] // key.shape[1]
+    if shared > 1:
+        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
     if layout.filler:
         query, key, value = (x[: layout.tokens] for x in (query, key, value))
-        out = _attend(query, key, value, layout, scale, dropout, window)
+        out = _attend(query, key, value, layout, scale, dropout, sight)
         return nn.functional.pad(out, (0, 0, 0, 0, 0, layout.filler))
-    return _attend(query, key, value, layout, scale, dropout, window)
+    return _attend(query, key, value, layout, scale, dropout, sight)
 
 
 def _attend(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, dropout: float, window: int | None
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, dropout: float, sight: Sight
 ) -> Tensor:
     if query.device.type == "cuda":
         ends, longest = layout.boundaries, layout.longest
-        return _flash(query, key, value, (ends, ends), (longest, longest), scale, dropout, window)
+        return _flash(query, key, value, (ends, ends), (longest, longest), scale, dropout, sight)
     if not dropout:
-        return _plain(query, key, value, layout, scale, window)
-    return _Attention.apply(query, key, value, layout, scale, dropout, window)  # type: ignore[no-any-return, no-untyped-call]
+        return _plain(query, key, value, layout, scale, sight)
+    return _Attention.apply(query, key, value, layout, scale, dropout, sight)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def attend_from_first(
@@ -50,7 +93,9 @@ def attend_from_first(
 ) -> Tensor:
     """`attend` for the first token of each sequence only: `query` and the result are (sequences, heads, size)."""
     if query.device.type == "cuda":
-        return _flash(query, key, value, (layout.single, layout.boundaries), (1, layout.longest), scale, dropout, None)
+        return _flash(
+            query, key, value, (layout.single, layout.boundaries), (1, layout.longest), scale, dropout, EVERYTHING
+        )
     parts = []
     for group in layout.groups:
         k, v = (_by_sequence(x, group) for x in (key, value))
@@ -71,37 +116,46 @@ def _flash(
     longest: tuple[int, int],
     scale: float,
     dropout: float,
-    window: int | None,
+    sight: Sight,
 ) -> Tensor:
-    side = -1 if window is None else window
+    left, right = sight.sides
     if not dropout:
         from torch.nn.attention.varlen import varlen_attn
 
-        found = varlen_attn(query, key, value, *ends, *longest, scale=scale, window_size=(side, side))
+        found = varlen_attn(query, key, value, *ends, *longest, scale=scale, window_size=(left, right))
     else:
         # What varlen_attn itself calls; the public function takes no dropout.
         found = torch.ops.aten._flash_attention_forward(
-            query, key, value, *ends, *longest, dropout, False, False,
-            scale=scale, window_size_left=side, window_size_right=side,
+            query, key, value, *ends, *longest, dropout, (left, right) == (-1, 0), False,
+            scale=scale, window_size_left=left, window_size_right=right,
         )[0]  # fmt: skip
     assert isinstance(found, Tensor)
     return found
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, window: int | None) -> Tensor:
+def _plain(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, sight: Sight) -> Tensor:
     """Torch's own attention, group by group."""
     found = []
     for group in layout.groups:
         q, k, v = (_by_sequence(x, group) for x in (query, key, value))
-        seen = None if group.blocked is None else ~group.blocked
-        far = _far(group.width, window)
-        if far is not None:
-            seen = ~far if seen is None else seen & ~far | torch.eye(group.width, dtype=torch.bool)
-        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
+        seen, triangle = _seen(group, sight)
+        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale, is_causal=triangle)
         y = y.transpose(1, 2).flatten(0, 1)
         found.append(y if group.real is None else y.index_select(0, group.real))
     together = torch.cat(found)
     return together if layout.inverse is None else together.index_select(0, layout.inverse)
+
+
+def _seen(group: Group, sight: Sight) -> tuple[Tensor | None, bool]:
+    """A mask for torch's own attention, true where a key is seen, and whether it is the lower triangle instead."""
+    if sight.causal and not sight.cuts(group.width):
+        return None, True  # padding comes after all that is real: hidden already
+    hidden = sight.hidden(group.width)
+    seen = None if group.blocked is None else ~group.blocked
+    if hidden is not None:
+        # Each place sees itself, so that rows of padding stay numbers.
+        seen = ~hidden if seen is None else seen & ~hidden | torch.eye(group.width, dtype=torch.bool)
+    return seen, False
 
 
 class _Attention(torch.autograd.Function):
@@ -116,7 +170,7 @@ class _Attention(torch.autograd.Function):
         layout: Layout,
         scale: float,
         dropout: float,
-        window: int | None,
+        sight: Sight,
     ) -> Tensor:
         share = dropped_share(dropout)
         rescale = 1 / (1 - share) if share < 1 else 0.0
@@ -125,7 +179,7 @@ class _Attention(torch.autograd.Function):
         for group in layout.groups:
             q, k, v = (_take(x, group) for x in (scaled, key, value))
             scores = torch.bmm(q, k.transpose(1, 2))
-            _block(scores, group, window)
+            _block(scores, group, sight)
             probabilities = torch.softmax(scores, -1, out=scores)
             if share:
                 # 0, 1 -> -1, 1: one tensor holds both the probability and whether it was kept.
@@ -193,17 +247,9 @@ def _put(x: Tensor, out: Tensor, group: Group) -> None:
     out.view(-1, size).index_copy_(0, target, flat if group.blocked is None else flat.index_select(0, real))
 
 
-def _block(scores: Tensor, group: Group, window: int | None) -> None:
+def _block(scores: Tensor, group: Group, sight: Sight) -> None:
     if group.blocked is not None:
         scores.view(group.count, -1, group.width, group.width).masked_fill_(group.blocked, _BLOCKED)
-    far = _far(group.width, window)
-    if far is not None:
-        scores.masked_fill_(far, _BLOCKED)
-
-
-def _far(width: int, window: int | None) -> Tensor | None:
-    """(width, width) true where a key is out of a query's sight; None where none is."""
-    if window is None or width <= window + 1:
-        return None
-    place = torch.arange(width)
-    return (place[:, None] - place).abs() > window
+    hidden = sight.hidden(group.width)
+    if hidden is not None:
+        scores.masked_fill_(hidden, _BLOCKED)

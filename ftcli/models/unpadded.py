@@ -1,8 +1,8 @@
-"""Encoders without padding: the tokens of a batch flattened into one row, each sequence attending to itself.
+"""Models without padding: the tokens of a batch flattened into one row, each sequence attending to itself.
 
 Nothing of the model changes but the way its attention is called (transformers' attention interface) and two hooks:
-one flattens what goes into the encoder, one puts its result back into rows. Where a call or a model does not fit,
-it runs padded, as it was.
+one flattens what goes into the model, one puts the encoder's (or decoder's) result back into rows. Where a call or a
+model does not fit, it runs padded, as it was: generation with its cache among them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from ftcli.models.attention import attend, attend_from_first
+from ftcli.models.attention import Sight, attend, attend_from_first
 from ftcli.models.layout import Layout, moved
 
 ATTENTION = "ftcli_unpadded"
@@ -37,6 +37,8 @@ ENCODERS = {
     "modernbert": "",
 }
 """Architecture -> the part of its base model whose result goes back into rows; "" is the base model itself."""
+DECODERS = frozenset({"gpt2", "llama", "mistral", "qwen2", "qwen3"})
+"""Architectures whose base model is a decoder alone: each token sees those before it in its sequence."""
 _COUNTS_FROM_PADDING = {"roberta", "xlm-roberta", "camembert"}
 """Architectures whose positions begin after the padding index."""
 _HALF = (torch.float16, torch.bfloat16)
@@ -83,10 +85,13 @@ def run_unpadded(model: Any, *, first_only: bool = False) -> bool:
     last layer computes no others (its keys and values aside); the result then holds that token only.
     """
     config = model.config
-    part = ENCODERS.get(config.model_type)
+    decodes = config.model_type in DECODERS
+    part = "" if decodes else ENCODERS.get(config.model_type)
     base = getattr(model, model.base_model_prefix, model)
     encoder = getattr(base, part, None) if part else base
-    if part is None or not isinstance(encoder, nn.Module) or getattr(config, "is_decoder", False):
+    if part is None or not isinstance(encoder, nn.Module):
+        return False
+    if getattr(config, "is_decoder", False) and not decodes:
         return False
     if config._attn_implementation != "sdpa":
         return False
@@ -174,7 +179,7 @@ def _attention(
         scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
         dropout=options.get("dropout", 0.0),
         # transformers gives the first distance out of sight, as flash attention's callers count.
-        window=None if window is None else window - 1,
+        sight=Sight(None if window is None else window - 1, causal=getattr(module, "is_causal", False)),
     )
     return out[None], None
 
@@ -216,15 +221,22 @@ class _Hooks:
         first = self.config.pad_token_id + 1 if self.config.model_type in _COUNTS_FROM_PADDING else 0
         lengths = [*rows.lengths, extra]
         positions = torch.cat([torch.arange(first, first + length) for length in lengths])
-        # ModernBERT takes one mask by kind of layer; that there is none cannot be said otherwise.
-        mask = dict.fromkeys(self.config.layer_types) if self.config.model_type == "modernbert" else None
         return (), {
             **{n: v for n, v in asked.items() if n not in flat},
             **flat,
-            "attention_mask": mask,
+            **self._without_mask(device),
             "position_ids": moved(positions, device)[None],
             "layout": self.layout,
         }
+
+    def _without_mask(self, device: torch.device) -> dict[str, Any]:
+        """How the architecture is told that attention needs no mask, and that there is nothing to keep in a cache."""
+        if self.config.model_type in DECODERS:
+            # A mask of four dimensions is taken as it is; for none, one would be made of all tokens by all tokens.
+            return {"attention_mask": torch.empty(1, 1, 0, 0, device=device), "use_cache": False}
+        if self.config.model_type == "modernbert":  # takes one by kind of layer
+            return {"attention_mask": dict.fromkeys(self.config.layer_types)}
+        return {"attention_mask": None}
 
     def make_rows(self, encoder: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
         """The encoder's result as (rows, tokens, size), zero where there is padding."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from ftcli.contract import Example, Objective
+from ftcli.data.corpus import load_corpus
 from ftcli.data.load import load as load_data
 from ftcli.data.pieces import Pieces, token_counts
 from ftcli.engine.corrupt import Corrupted, drawing
@@ -71,7 +72,10 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     recipe = replace(recipe, objective=recipe.objective or objective_for(source))
     kind = task_class(recipe)
     columns = kind.func.columns
-    data = load_data(recipe.data, columns, seed=recipe.seed, splits=("train", "validation"))
+    if any(column.kind == "text" for column in columns):
+        data = load_corpus(recipe.data, recipe.corpus, columns, seed=recipe.seed)
+    else:
+        data = load_data(recipe.data, columns, seed=recipe.seed, splits=("train", "validation"))
     check_columns(data, columns, console)
     source = with_tokenizer(source, data, recipe, console)
     objective = kind(source.tokenizer, source.max_length(recipe.train.max_length))

@@ -9,7 +9,10 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import BertTokenizerFast, PreTrainedTokenizerBase
 
+from ftcli.models.vocabulary import begins_word, token_bytes
 from ftcli.recipe.schema import TokenizerRecipe
+
+__all__ = ["SPECIAL_TOKENS", "begins_word", "token_bytes", "train_wordpiece"]
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

@@ -68,9 +68,17 @@ class Source:
         return asked
 
     def with_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> Source:
-        """The preset with a tokenizer, its vocabulary size and padding put into the configuration."""
-        self.config.vocab_size = len(tokenizer)
-        self.config.pad_token_id = tokenizer.pad_token_id
+        """The preset with a tokenizer, its vocabulary size and special tokens put into the configuration."""
+        config = self.config
+        if config.is_encoder_decoder:
+            # BART's decoder starts with the end of a text, T5's with padding.
+            start = getattr(config, "decoder_start_token_id", None)
+            from_end = start is not None and start == config.eos_token_id
+            config.decoder_start_token_id = tokenizer.eos_token_id if from_end else tokenizer.pad_token_id
+        config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+        for role in ("bos", "eos", "cls", "sep", "forced_eos"):
+            if getattr(config, f"{role}_token_id", None) is not None:
+                setattr(config, f"{role}_token_id", getattr(tokenizer, f"{role.removeprefix('forced_')}_token_id"))
         return replace(self, tokenizer=tokenizer)
 
 

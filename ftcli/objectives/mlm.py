@@ -23,7 +23,7 @@ from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.heads import at_places, head_at_places
 from ftcli.models.load import Source, load_weights
-from ftcli.models.tokenizers import begins_word
+from ftcli.models.vocabulary import begins_word
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.objectives.texts import TextObjective
 from ftcli.recipe.schema import Recipe

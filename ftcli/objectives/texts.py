@@ -13,7 +13,7 @@ from torch import Tensor
 from ftcli.contract import Evaluation, Example, Prediction, Problem, Row, Rows
 from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, Frame, documents, set_up, settings
 from ftcli.metrics.language import bits_per_byte, perplexity
-from ftcli.models.tokenizers import token_bytes
+from ftcli.models.vocabulary import token_bytes
 from ftcli.recipe.schema import Recipe
 
 

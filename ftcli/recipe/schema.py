@@ -27,10 +27,16 @@ MANY = 2**31 - 1
 class TokenizerRecipe:
     """A tokenizer trained from the training texts."""
 
+    kind: Literal["auto", "wordpiece", "bpe", "byte-bpe", "unigram"] = "auto"
+    """What a vocabulary trained from the training texts is made of. auto: what the model's family is published with."""
     vocab_size: int = _key(8000, at_least=100)
     """Entries of a vocabulary trained from the training texts (only where the model brings no tokenizer)."""
-    lowercase: bool = True
-    """Fold case in a trained vocabulary."""
+    lowercase: bool | None = None
+    """Fold case in a trained vocabulary; by default in WordPiece only."""
+    normalizer: Literal["none", "nfc", "nfkc"] = "none"
+    """Unicode form that a trained tokenizer brings texts into; nfkc also makes wide letters and ligatures plain."""
+    special_tokens: str | None = None
+    """Further special tokens of a trained tokenizer, separated by commas: never split, never masked."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from ftcli.engine.precision import Precision, for_training, pick_device, pick_pr
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.load import Source, open_source, set_dropout
-from ftcli.models.tokenizers import train_wordpiece
+from ftcli.models.tokenizers import train_tokenizer
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
@@ -114,7 +114,10 @@ def with_tokenizer(source: Source, data: Data, recipe: Recipe, console: Console)
     if source.tokenizer is not None:
         return source
     length = source.max_length(recipe.train.max_length)
-    source = source.with_tokenizer(train_wordpiece(_Texts(data.splits["train"]), recipe.model.tokenizer, length))
+    texts = _Texts(data.splits["train"])
+    source = source.with_tokenizer(
+        train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length)
+    )
     console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
     return source
 

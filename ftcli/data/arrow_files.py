@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ftcli.data.lines import explained, open_bytes
+from ftcli.data.lines import explained
+from ftcli.data.packed import PACKED, open_bytes
 from ftcli.data.reader import Places, Raw, Reader
 from ftcli.errors import DataError
 
@@ -94,12 +95,12 @@ def _open_ipc(path: Path, name: str) -> tuple[Any, Iterator[Any]]:
 
 
 def _source(path: Path, name: str) -> Any:
-    """The path, or the unpacked content of a .gz file: these formats need random access."""
+    """The path, or the unpacked content of a packed file: these formats need random access."""
     with explained(name):
         with path.open("rb") as file:
             if not file.read(1):
                 raise DataError(f"{name}: the file is empty")
-        if path.suffix.lower() != ".gz":
+        if path.suffix.lower() not in PACKED:
             return str(path)
         unpacked = tempfile.TemporaryFile(prefix="ftcli-")  # noqa: SIM115 (the reader keeps it)
         with open_bytes(path) as packed:

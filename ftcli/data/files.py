@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ftcli.data.arrow_files import open_arrow, open_parquet
 from ftcli.data.json_files import open_json
+from ftcli.data.packed import PACKED, without_packing
 from ftcli.data.reader import Options, Reader
 from ftcli.data.text_files import open_csv, open_json_lines, open_separated_text, open_text
 from ftcli.errors import DataError, UsageError
@@ -14,9 +15,8 @@ FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", "
 
 
 def extension(path: Path) -> str:
-    """The extension that tells the format: lower case, without ``.gz``."""
-    name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
+    """The extension that tells the format: lower case, without ``.gz`` or ``.zst``."""
+    return Path(without_packing(path.name.lower())).suffix
 
 
 def is_data_file(path: Path) -> bool:
@@ -45,4 +45,6 @@ def open_file(path: Path, options: Options, name: str | None = None) -> Reader:
     if kind == ".conll":
         raise UsageError(f"{name}: .conll files are for labelling tokens, not for this task")
     shown = f"the extension '{kind}' is not one" if kind else "a file without an extension is not one"
-    raise DataError(f"{name}: {shown} that can be read", hint=f"one of {' '.join(FORMATS)} (each also .gz)")
+    raise DataError(
+        f"{name}: {shown} that can be read", hint=f"one of {' '.join(FORMATS)} (each also {' or '.join(PACKED)})"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ftcli.data.files import extension, is_data_file, open_file
 from ftcli.data.lines import explained, open_lines
+from ftcli.data.packed import without_packing
 from ftcli.data.reader import Options, Places, Raw, Reader
 from ftcli.data.split import canonical
 from ftcli.errors import DataError
@@ -68,7 +69,7 @@ def _nested(entries: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _stem(path: Path) -> str:
-    name = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
+    name = without_packing(path.name)
     return _SHARD.sub("", name[: -len(extension(path))])
 
 

@@ -1,4 +1,4 @@
-"""Bytes to lines: plain and gzip files, encodings, and exact places for what cannot be decoded."""
+"""Bytes to lines: plain and packed files, encodings, and exact places for what cannot be decoded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
+from ftcli.data.packed import Damaged, open_bytes
 from ftcli.errors import DataError, UsageError, did_you_mean
 
 _COMMON = (
@@ -41,20 +42,17 @@ def check_encoding(encoding: str) -> None:
 
 @contextmanager
 def explained(name: str) -> Iterator[None]:
-    """Failures of the file system and of gzip, as DataErrors that name the file and the cause."""
+    """Failures of the file system and of unpacking, as DataErrors that name the file and the cause."""
     try:
         yield
     except EOFError:
         raise DataError(f"{name}: the gzip file is cut off: it ends before its end marker") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{name}: not a valid gzip file ({error})") from None
+    except Damaged as error:
+        raise DataError(f"{name}: {error}") from None
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror or error}") from None
-
-
-def open_bytes(path: Path) -> BinaryIO:
-    """The file's content, unpacked where its name ends in ``.gz``."""
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 class Lines(Iterator[str]):

@@ -13,6 +13,7 @@ from ftcli.data import hub
 from ftcli.data.bundled import PREFIX, bundled_folder
 from ftcli.data.files import FORMATS, extension, open_file
 from ftcli.data.folders import Opener, open_folder
+from ftcli.data.packed import PACKED
 from ftcli.data.reader import Options, Reader
 from ftcli.data.split import canonical
 from ftcli.errors import DataError, FtcliError, UsageError, did_you_mean
@@ -89,7 +90,7 @@ def looks_like_path(name: str) -> bool:
         return True
     if hub.is_alias(name):
         return False
-    return extension(Path(name)) in FORMATS or name.lower().endswith(".gz")
+    return extension(Path(name)) in FORMATS or name.lower().endswith(PACKED)
 
 
 def missing_path(path: Path, what: str) -> UsageError:

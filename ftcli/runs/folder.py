@@ -257,5 +257,5 @@ def _slug(name: str) -> str:
     )
     if "/" in name and last in {"model", "data", "train"}:
         last = name.rstrip("/").split("/")[-2]
-    stem = re.sub(r"\.(csv|tsv|jsonl?|parquet|arrow|txt)(\.gz)?$", "", last)
+    stem = re.sub(r"\.(csv|tsv|jsonl?|parquet|arrow|txt)(\.gz|\.zst)?$", "", last)
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "run"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,14 +51,15 @@ WRITERS = {
 }
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("name", sorted(WRITERS))
-def test_every_format_gives_the_same_rows(name: str, packed: bool, tmp_path: Path, read: Loader) -> None:
+def test_every_format_gives_the_same_rows(name: str, packed: str, tmp_path: Path, read: Loader) -> None:
     path = tmp_path / name
     WRITERS[name](path)
     if packed:
-        path = tmp_path / f"{name}.gz"
-        path.write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+        path = tmp_path / f"{name}{packed}"
+        pack = {".gz": gzip.compress, ".zst": zstandard.compress}[packed]
+        path.write_bytes(pack((tmp_path / name).read_bytes()))
     rows = read(path).splits["train"]
     assert [dict(row) for row in rows] == ROWS
     assert rows.column("label") == [row["label"] for row in ROWS]

@@ -14,7 +14,7 @@ from ftcli.data.checks import raise_problems
 from ftcli.data.columns import find, read_options, told
 from ftcli.data.corpus_sources import open_corpus
 from ftcli.data.documents import Documents
-from ftcli.data.duplicates import first_of_each, text_hashes
+from ftcli.data.duplicates import datasketch, first_of_each, text_hashes, unlike_earlier
 from ftcli.data.lines import check_encoding
 from ftcli.data.read import read_split, sample
 from ftcli.data.reader import Reader
@@ -38,9 +38,12 @@ def load_corpus(recipe: DataRecipe, corpus: CorpusRecipe, columns: Sequence[Colu
     parts = mixed(recipe.name or "")
     text = next(column for column in columns if column.kind == "text")
     work = _Reading(recipe, corpus, text, [open_corpus(replace(recipe, name=name), corpus.documents) for name in parts])
+    if corpus.near_dup is not None:
+        datasketch()  # before hours of reading
     train = work.read("train")
     validation = work.read("validation")
     work.settle_problems()
+    assert train is not None  # a source without it was refused
     train, validation = _without_repetitions(work, train, validation)
     train, held = _held_out(work, train, validation, seed)
     chosen: dict[str, _Rows] = {}
@@ -49,6 +52,7 @@ def load_corpus(recipe: DataRecipe, corpus: CorpusRecipe, columns: Sequence[Colu
         chosen[role] = split if indices is None else split.select(np.asarray(indices))
         if indices is not None:
             work.notes.append(f"{role}: {len(indices):,} of {len(split.rows):,} documents, chosen at random")
+    _check_sources(work, chosen["train"])
     several = len(parts) > 1
     total = sum(parts.values())
     return Data(
@@ -181,27 +185,43 @@ class _Reading:
         return self._fields[reader.fields]
 
 
-def _without_repetitions(work: _Reading, train: _Rows | None, validation: _Rows | None) -> tuple[_Rows, _Rows | None]:
+def _without_repetitions(work: _Reading, train: _Rows, validation: _Rows | None) -> tuple[_Rows, _Rows | None]:
     """Each document once; one that validation has is not trained on."""
-    assert train is not None
-    if not work.corpus.dedup:
-        return train, validation
-    splits: Mapping[str, _Rows | None] = {"validation": validation, "train": train}
-    hashes = {role: text_hashes(row["text"] for row in split.rows) for role, split in splits.items() if split}
-    first = first_of_each(np.concatenate(list(hashes.values())))
+    # Validation comes first: what both have stays there.
+    splits = {"train": train} if validation is None else {"validation": validation, "train": train}
+    if work.corpus.dedup:
+        hashes = [text_hashes(row["text"] for row in split.rows) for split in splits.values()]
+        splits = _kept(work, splits, first_of_each(np.concatenate(hashes)), "occurred before")
+    share = work.corpus.near_dup
+    if share is not None:
+        texts = (row["text"] for split in splits.values() for row in split.rows)
+        unlike = unlike_earlier(texts, share)
+        splits = _kept(work, splits, unlike, f"are nearly as others before them (corpus.near_dup {share:g})")
+    return splits["train"], splits.get("validation")
+
+
+def _kept(work: _Reading, splits: Mapping[str, _Rows], stay: np.ndarray, why: str) -> dict[str, _Rows]:
+    """The rows of the splits, one after the other, for which `stay` is true."""
     kept: dict[str, _Rows] = {}
-    for role, of_split in hashes.items():
-        split = splits[role]
-        assert split is not None
-        stay, first = first[: len(of_split)], first[len(of_split) :]
-        gone = len(of_split) - int(stay.sum())
+    for role, split in splits.items():
+        of_split, stay = stay[: len(split.rows)], stay[len(split.rows) :]
+        gone = len(of_split) - int(of_split.sum())
         if gone:
-            also = " or are in the validation split" if role == "train" and validation else ""
-            work.notes.append(f"{role}: {gone:,} of {len(stay):,} documents left out: they occurred before{also}")
-        kept[role] = split.select(np.flatnonzero(stay)) if gone else split
-    if not len(kept["train"].rows):
-        raise DataError("no document to train on is left: all of them are in the validation split as well")
-    return kept["train"], kept.get("validation")
+            there = ", or are in the validation split" if role == "train" and len(splits) > 1 else ""
+            work.notes.append(f"{role}: {gone:,} of {len(of_split):,} documents left out: they {why}{there}")
+        kept[role] = split.select(np.flatnonzero(of_split)) if gone else split
+    _check_sources(work, kept["train"])
+    return kept
+
+
+def _check_sources(work: _Reading, train: _Rows) -> None:
+    """A DataError for a source of which nothing is left to train on."""
+    for source, count in zip(work.sources, np.bincount(train.groups, minlength=len(work.sources)), strict=True):
+        if not count:
+            raise DataError(
+                f"{source.name}: no document is left to train on: they are empty, bad, or in another source or the "
+                "validation split as well"
+            )
 
 
 def _held_out(work: _Reading, train: _Rows, validation: _Rows | None, seed: int) -> tuple[_Rows, _Rows]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from ftcli.contract import Column, Data
 from ftcli.data import corpus as corpus_module
 from ftcli.data.corpus import load_corpus
-from ftcli.data.duplicates import first_of_each, text_hashes
+from ftcli.data.duplicates import first_of_each, text_hashes, unlike_earlier
 from ftcli.errors import DataError, UsageError
 from ftcli.recipe.schema import CorpusRecipe, DataRecipe
 
@@ -73,8 +75,57 @@ def test_training_documents_of_the_validation_split_are_left_out(tmp_path: Path)
     data = read(tmp_path)
     assert (texts(data), texts(data, "validation")) == (["one", "two"], ["three", "four"])
     write_lines(tmp_path / "validation.txt", "one", "two", "three")
-    with pytest.raises(DataError, match="no document to train on"):
+    with pytest.raises(DataError, match="no document is left to train on"):
         read(tmp_path)
+
+
+def near(path: Path, share: float | None) -> Data:
+    return load_corpus(DataRecipe(name=str(path)), CorpusRecipe(near_dup=share), (TEXT,), seed=1)
+
+
+def test_near_duplicates_are_left_out_on_request(tmp_path: Path) -> None:
+    words = [f"word{n}" for n in range(60)]
+    close, half = [*words[:57], "x", "y", "z"], [*words[:30], *(f"other{n}" for n in range(30))]
+    write_lines(tmp_path / "train.txt", *map(" ".join, (close, half, ["short", "text"])))
+    write_lines(tmp_path / "validation.txt", ", ".join(words).title())
+    data = near(tmp_path, 0.8)
+    assert texts(data) == [" ".join(half), "short text"]
+    assert any("train: 1 of 3 documents left out: they are nearly as others" in note for note in data.notes)
+    assert len(texts(near(tmp_path, 0.97))) == 3
+    assert len(texts(near(tmp_path, None))) == 3
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.8, 0.95, 0.99, 1.0])
+def test_equal_word_sequences_are_near_at_any_share(share: float) -> None:
+    text = " ".join(f"w{n}" for n in range(20))
+    kept = unlike_earlier([text, "else entirely, from the first word to the last one", text.upper(), text], share)
+    assert kept.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(("shared", "stay"), [(0.9, 0), (0.6, 40)])
+def test_near_duplicates_are_found_about_where_they_should_be(shared: float, stay: int) -> None:
+    """Asked for 0.8: of pairs that share 0.9 of their word sequences all are found, of those that share 0.6 none."""
+    random = Random(5)
+    own = round(300 * (1 - shared) / (1 + shared))
+    firsts = [[f"w{random.randrange(10**6)}" for _ in range(300)] for _ in range(40)]
+    seconds = [words[own:] + [f"v{random.randrange(10**6)}" for _ in range(own)] for words in firsts]
+    kept = unlike_earlier(map(" ".join, firsts + seconds), 0.8)
+    assert kept[:40].all()
+    assert kept[40:].sum() == stay
+
+
+def test_the_package_for_near_duplicates_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    with pytest.raises(UsageError, match=r"corpus\.near_dup needs a package") as caught:
+        near(write_lines(tmp_path / "a.txt", "one", "two"), 0.8)
+    assert caught.value.hint == "pip install datasketch"
+
+
+def test_a_source_that_the_others_hold(tmp_path: Path) -> None:
+    a = write_lines(tmp_path / "a.txt", "one", "two", "three")
+    b = write_lines(tmp_path / "b.txt", "two", "three")
+    with pytest.raises(DataError, match=r"b\.txt: no document is left to train on"):
+        read(f"{a}=1,{b}=1")
 
 
 def test_the_test_split_is_never_opened(tmp_path: Path) -> None:

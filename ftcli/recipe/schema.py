@@ -59,7 +59,7 @@ class DataRecipe:
     """Where the data comes from and how it is read."""
 
     name: str | None = None
-    """A Hub name, a file, a folder of split files, a folder of class folders, or builtin:NAME."""
+    """A Hub name, a file, a folder of split files or of class folders, or builtin:NAME; a corpus also a=0.7,b=0.3."""
     revision: str | None = None
     """Branch, tag or commit of a Hub data set."""
     text_column: str | None = None
@@ -81,7 +81,7 @@ class DataRecipe:
     test_split: str = "test"
     """Split scored once, at the end."""
     validation_fraction: float = _key(0.1, above=0, below=1)
-    """Share of the training split held out (seeded, stratified) where there is no validation split."""
+    """Share of train held out (seeded, stratified) where no validation split is; of a corpus 2,000 rows at most."""
     limit: int | None = _key(None, at_least=1)
     """Use at most this many rows of each split (a seeded, random choice)."""
     on_bad_row: Literal["fail", "skip"] = "fail"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -9,13 +10,17 @@ from random import Random
 from typing import Any
 
 import pytest
+import zstandard
 
 from ftcli.contract import Column, Data
 from ftcli.data import corpus as corpus_module
+from ftcli.data import hub
 from ftcli.data.corpus import load_corpus
 from ftcli.data.duplicates import first_of_each, text_hashes, unlike_earlier
+from ftcli.data.reader import Places, Raw, Reader
 from ftcli.errors import DataError, UsageError
 from ftcli.recipe.schema import CorpusRecipe, DataRecipe
+from tests.tiny import write_parquet
 
 TEXT = Column("text", "text", ("text", "sentence", "content"))
 
@@ -173,6 +178,49 @@ def test_a_folder_of_files_of_any_name(tmp_path: Path) -> None:
     assert all_texts(data) == ["four", "one", "three", "two\nmore of two"]
     assert any("left out README.md" in note for note in data.notes)
     assert any("1 empty text" in note for note in data.notes)
+
+
+def test_packed_files_are_parts_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.txt.zst").write_bytes(zstandard.compress(b"one\n\ntwo\n"))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(b'{"text": "three"}\n'))
+    (tmp_path / "train.jsonl.zst").write_bytes(zstandard.compress(b'{"text": "four"}\n{"text": "five"}\n'))
+    assert all_texts(read(tmp_path)) == ["five", "four"]
+    (tmp_path / "train.jsonl.zst").unlink()
+    assert all_texts(read(tmp_path)) == ["one", "three", "two"]
+    (tmp_path / "c.txt.zst").write_bytes(zstandard.compress(b"text\n" * 999)[:-3])
+    with pytest.raises(DataError, match=r"c\.txt\.zst: the zstd file is cut off"):
+        read(tmp_path)
+
+
+def test_shards_and_splits_named_otherwise(tmp_path: Path) -> None:
+    for n in range(2):
+        write_parquet([{"text": f"shard {n}"}], tmp_path / f"train-0000{n}-of-00002.parquet")
+    write_lines(tmp_path / "dev.txt", "development")
+    write_lines(tmp_path / "my-part.txt", "another")
+    data = read(tmp_path)
+    assert (texts(data), texts(data, "validation")) == (["shard 0", "shard 1"], ["development"])
+    assert any("left out my-part.txt" in note for note in data.notes)
+    with pytest.raises(UsageError, match="no split 'held'"):
+        read(tmp_path, validation_split="held")
+
+
+def test_columns_of_text_files_by_position(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "a.txt", "1 a fine film", "0 a poor one", "1 so so")
+    assert all_texts(read(path, columns="label=0,text=1")) == ["a fine film", "a poor one", "so so"]
+
+
+def test_a_hub_data_set_gives_its_training_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(*found: str) -> Reader:
+        return Reader(Places("d"), ("content", "id"), lambda _: (Raw(n, {"content": t}) for n, t in enumerate(found)))
+
+    splits = {"train": rows("one", "two", ""), "test": rows("three")}
+    monkeypatch.setattr(hub, "open_hub", lambda name, revision: (splits, ["from the cache"]))
+    data = read("owner/name")
+    assert all_texts(data) == ["one", "two"]
+    assert "from the cache" in data.notes
+    del splits["train"]
+    with pytest.raises(DataError, match="no split 'train'; there is test"):
+        read("owner/name")
 
 
 def test_class_folders_hold_a_document_in_each_file(tmp_path: Path) -> None:

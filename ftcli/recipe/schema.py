@@ -187,6 +187,10 @@ class ScheduleRecipe:
     """Shape of the learning rate after the warm-up, by name."""
     warmup: float = _key(0.06, at_least=0)
     """Warm-up: a share of all steps when under 1, else a number of steps."""
+    decay: float = _key(0.2, above=0, at_most=1)
+    """wsd: share of all steps, at the end, over which the learning rate falls."""
+    floor: float = _key(0.0, at_least=0, at_most=1)
+    """What the learning rate falls to, as a share of its peak."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,13 @@ from ftcli.engine.row_adamw import RowAdamW, row_embedding
 from ftcli.recipe.schema import OptimizerRecipe
 from ftcli.registry import Table
 
-OPTIMIZERS = Table("optimizer", {"adamw": "ftcli.engine.optim:adamw"})
+OPTIMIZERS = Table(
+    "optimizer",
+    {
+        "adamw": "ftcli.engine.optim:adamw",
+        "muon": "ftcli.engine.muon:muon",
+    },
+)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -24,16 +30,20 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     return [g for g in groups if g["params"]]
 
 
+def adamw_settings(model: nn.Module, recipe: OptimizerRecipe) -> dict[str, Any]:
+    """What AdamW is told beside the groups; fused where the device has it."""
+    fused = next(model.parameters()).device.type in {"cuda", "cpu"}
+    return {"lr": recipe.lr, "betas": (recipe.beta1, recipe.beta2), "eps": recipe.eps, "fused": fused}
+
+
 def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), fused where the device has it."""
     assert recipe.lr is not None
-    device = next(model.parameters()).device.type
-    groups = decay_groups(model, recipe.weight_decay)
-    settings: dict[str, Any] = {"lr": recipe.lr, "betas": (recipe.beta1, recipe.beta2), "eps": recipe.eps}
+    groups, settings = decay_groups(model, recipe.weight_decay), adamw_settings(model, recipe)
     embedding = row_embedding(model)
     if embedding is not None:
         return RowAdamW(groups, embedding, **settings)
-    return torch.optim.AdamW(groups, **settings, fused=device in {"cuda", "cpu"})
+    return torch.optim.AdamW(groups, **settings)
 
 
 def flush(optimizer: torch.optim.Optimizer) -> None:

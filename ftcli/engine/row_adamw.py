@@ -56,7 +56,7 @@ class RowAdamW(torch.optim.AdamW):
     """torch's AdamW, with `embedding`'s weight updated by rows."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], embedding: nn.Embedding, **settings: Any) -> None:
-        super().__init__(groups, fused=True, **settings)
+        super().__init__(groups, **{**settings, "fused": True})
         self._embedding = embedding
         self._places = torch.full((embedding.num_embeddings,), -1, dtype=torch.int64)
         """Of each row among those held, or -1."""

@@ -22,12 +22,13 @@ from ftcli.data.texts import pad, tokenize
 from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.heads import at_places, head_at_places
-from ftcli.models.load import Source, load_weights
 from ftcli.models.vocabulary import begins_word
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.objectives.texts import TextObjective
 from ftcli.recipe.schema import Recipe
 
+MASK_RATE = 0.15
+"""Share of the tokens hidden, as in the paper."""
 SHOWN = 5
 """Candidates given for each mask."""
 PROMPT_WORDS = 12
@@ -52,34 +53,9 @@ class MaskedLanguageModelling(TextObjective):
         self._special[self.ordinary] = False
         self._model_inputs: set[str] = set()
 
-    # Model ----------------------------------------------------------------------------------------------------
-
-    def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
-        """The model with its language-modelling head, and the parameters that start fresh."""
-        model, fresh = self._load(source)
-        return model, fresh
-
-    def load_model(self, source: Source) -> nn.Module:
-        """A model that was pretrained before."""
-        model, fresh = self._load(source)
-        if fresh:
-            raise UsageError(
-                f"{source.name} has no trained head for {self.name} (missing: {', '.join(fresh[:4])})",
-                hint=f"pretrain one first: ftcli pretrain --objective {self.name} --model {source.name} --data D",
-            )
-        return model
-
-    def _load(self, source: Source) -> tuple[nn.Module, list[str]]:
-        try:
-            model, fresh = load_weights(source, self.auto_class, source.config)
-        except ValueError as error:  # transformers' answer to an architecture without this head
-            raise UsageError(
-                f"{source.name} ({source.config.model_type}) has no head for {self.name}",
-                hint="--objective clm for a decoder, denoising for an encoder-decoder",
-            ) from error
+    def prepare(self, model: nn.Module) -> None:
         head_at_places(model)
         self._model_inputs = set(inspect.signature(model.forward).parameters)
-        return model, fresh
 
     # Documents -> examples ------------------------------------------------------------------------------------
 
@@ -97,7 +73,7 @@ class MaskedLanguageModelling(TextObjective):
             self._special[given],
             self.begins[given],
             random,
-            rate=self.recipe.pretrain.mask_rate,
+            rate=self.recipe.pretrain.mask_rate or MASK_RATE,
             style=self.recipe.pretrain.mask_style,
             mask_id=self.tokenizer.mask_token_id,
             candidates=self.ordinary,

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ftcli.contract import Evaluation, Example, Prediction, Problem, Row, Rows
 from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, Frame, documents, set_up, settings
+from ftcli.errors import UsageError
 from ftcli.metrics.language import bits_per_byte, perplexity
+from ftcli.models.load import Source, load_weights
 from ftcli.models.vocabulary import token_bytes
 from ftcli.recipe.schema import Recipe
 
@@ -24,6 +26,8 @@ class TextObjective:
     columns = (TEXT,)
     main_metric = "loss"
     first_only = False
+    auto_class: Any
+    """Of the transformers library: the model with the objective's head."""
     terms: tuple[str, ...]
     """Loss terms; the first is the one over tokens."""
 
@@ -36,6 +40,39 @@ class TextObjective:
         """(vocabulary,) bytes of text that each token stands for."""
         special = set(tokenizer.all_special_ids)
         self.ordinary = np.array([i for i in range(len(tokenizer)) if i not in special])
+
+    # Model ----------------------------------------------------------------------------------------------------
+
+    def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
+        """The model with the objective's head, and the parameters that start fresh."""
+        return self._load(source)
+
+    def load_model(self, source: Source) -> nn.Module:
+        """A model that was pretrained before."""
+        model, fresh = self._load(source)
+        if fresh:
+            raise UsageError(
+                f"{source.name} has no trained head for {self.name} (missing: {', '.join(fresh[:4])})",
+                hint=f"pretrain one first: ftcli pretrain --objective {self.name} --model {source.name} --data D",
+            )
+        return model
+
+    def deployed(self, model: nn.Module) -> nn.Module:
+        """What of the trained model is saved for use: all of it."""
+        return model
+
+    def prepare(self, model: nn.Module) -> None:
+        """What the objective needs to know of its model, or to change in it."""
+
+    def _load(self, source: Source) -> tuple[nn.Module, list[str]]:
+        if type(source.config) not in self.auto_class._model_mapping and not source.trust_remote_code:
+            raise UsageError(
+                f"{source.name} ({source.config.model_type}) has no head for {self.name}",
+                hint="--objective mlm for an encoder, clm for a decoder, denoising for an encoder-decoder",
+            )
+        model, fresh = load_weights(source, self.auto_class, source.config)
+        self.prepare(model)
+        return model, fresh
 
     # There are no labels to learn or to check -----------------------------------------------------------------
 

@@ -207,8 +207,10 @@ class RegularizeRecipe:
 class PretrainRecipe:
     """What an objective makes of unlabelled data."""
 
-    mask_rate: float = _key(0.15, above=0, below=1)
-    """Share of the tokens that are masked."""
+    mask_rate: float | None = _key(None, above=0, below=1)
+    """Share of the tokens that are hidden; by default 0.15, or 0.3 where a BART writes the whole text anew."""
+    mean_span: float = _key(3.0, at_least=1)
+    """Tokens hidden at a time, on average, from a T5 or a BART."""
     mask_style: Literal["token", "whole-word", "span"] = "token"
     """What is masked at a time: single tokens, all tokens of a word, or runs of words."""
 

@@ -1,6 +1,8 @@
-"""Architectures to train from scratch, by name: the sizes of the published BERT miniatures and BERT-base.
+"""Architectures to train from scratch, by name, in published sizes.
 
-Source: Turc et al. 2019, "Well-Read Students Learn Better" (arXiv:1908.08962), table of miniatures.
+BERT miniatures: Turc et al. 2019, "Well-Read Students Learn Better" (arXiv:1908.08962). T5: Tay et al. 2021, "Scale
+Efficiently" (arXiv:2109.10686) for tiny and mini, Raffel et al. 2020, "Exploring the Limits of Transfer Learning"
+(arXiv:1910.10683) for small. ELECTRA: Clark et al. 2020 (arXiv:2003.10555) for small; tiny has the size of BERT's.
 """
 
 from __future__ import annotations
@@ -22,12 +24,33 @@ def _bert(layers: int, hidden: int) -> dict[str, Any]:
     }
 
 
+def _t5(layers: int, hidden: int, heads: int) -> dict[str, Any]:
+    return {
+        "model_type": "t5",
+        "num_layers": layers,
+        "num_decoder_layers": layers,
+        "d_model": hidden,
+        "d_ff": 4 * hidden,
+        "num_heads": heads,
+        "d_kv": 64,
+    }
+
+
+def _electra(layers: int, hidden: int, embedding: int) -> dict[str, Any]:
+    return {**_bert(layers, hidden), "model_type": "electra", "embedding_size": embedding}
+
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bert-tiny": _bert(2, 128),
     "bert-mini": _bert(4, 256),
     "bert-small": _bert(4, 512),
     "bert-medium": _bert(8, 512),
     "bert-base": _bert(12, 768),
+    "t5-tiny": _t5(4, 256, 4),
+    "t5-mini": _t5(4, 384, 8),
+    "t5-small": _t5(6, 512, 8),
+    "electra-tiny": _electra(2, 128, 128),
+    "electra-small": _electra(12, 256, 128),
 }
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedTokenizerFast, T5Tokenizer
 
 from ftcli.models.tokenizers import train_wordpiece
 from ftcli.recipe.schema import TokenizerRecipe
@@ -36,6 +36,17 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "modernbert": {**SMALL, "global_attn_every_n_layers": 1},
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
+    "t5": {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+    "bart": {
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "max_position_embeddings": 512,
+    },
 }
 
 
@@ -79,8 +90,10 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
 def tiny_model(kind: str, folder: Path, *, labels: Sequence[str] | None = None, seed: int = 0) -> Path:
     """A random model of architecture `kind` with its tokenizer; with `labels` it has a classification head."""
     texts = [row["text"] for row in tiny_reviews(200)]
-    if kind in {"roberta", "gpt2", "modernbert"}:
+    if kind in {"roberta", "gpt2", "modernbert", "bart"}:
         tokenizer = _byte_level(texts, with_ends=kind != "gpt2")
+    elif kind == "t5":
+        tokenizer = t5_tokenizer()
     else:
         tokenizer = train_wordpiece(texts, TokenizerRecipe(vocab_size=300), 512)
     config = AutoConfig.for_model(kind, **KINDS[kind])
@@ -88,6 +101,9 @@ def tiny_model(kind: str, folder: Path, *, labels: Sequence[str] | None = None, 
     for name in ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"):
         if getattr(config, name, None) is not None or name == "pad_token_id":
             setattr(config, name, getattr(tokenizer, name))
+    if config.is_encoder_decoder:
+        config.decoder_start_token_id = tokenizer.pad_token_id if kind == "t5" else tokenizer.eos_token_id
+        config.eos_token_id = tokenizer.eos_token_id
     torch.manual_seed(seed)
     if labels is not None:
         config.id2label = dict(enumerate(labels))
@@ -104,9 +120,19 @@ def tiny_bert(folder: Path, *, labels: Sequence[str] | None = None) -> Path:
     return tiny_model("bert", folder, labels=labels)
 
 
+def t5_tokenizer(sentinels: int = 100) -> Any:
+    """T5's tokenizer over whole words and letters, with sentinels at its end."""
+    words = [f"▁{word}" for word in (*GOOD, *BAD, *NEUTRAL)]
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *words, *"abcdefghijklmnopqrstuvwxyz."]
+    scores = [(piece, 0.0 if i < 3 else -2.0 if piece in words else -8.0) for i, piece in enumerate(pieces)]
+    marks = [(f"<extra_id_{i}>", 0.0) for i in reversed(range(sentinels))]
+    return T5Tokenizer(vocab=[*scores, *marks], extra_ids=sentinels, model_max_length=512)
+
+
 def _byte_level(texts: Sequence[str], *, with_ends: bool) -> Any:
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    core.decoder = decoders.ByteLevel()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     core.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False))
     if with_ends:

@@ -147,6 +147,9 @@ class Objective(Task, Protocol):
     def corrupt(self, example: Example, random: np.random.Generator) -> Example:
         """An example with its answers, ``labels`` among them; drawn anew each time it is trained on."""
 
+    def deployed(self, model: nn.Module) -> nn.Module:
+        """What of the trained model is saved for use; all of it but for parts that only training needs."""
+
     def prompt(self, text: str) -> str:
         """What of a text to predict from, for a person to see what the model has learnt."""
 

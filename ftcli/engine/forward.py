@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from ftcli.errors import UsageError
 from ftcli.models.dropout import speed_up_dropout
@@ -17,10 +19,19 @@ COMPILED_WIDTHS = 64
 
 def speed_up(model: nn.Module, device: torch.device, *, unpadded: bool, first_only: bool) -> None:
     """Prepare `model`, once, for running on `device`, its answers unchanged; `first_only` as in `run_unpadded`."""
-    if unpadded:
-        run_unpadded(model, first_only=first_only)
+    for part in _architectures(model) if unpadded else ():
+        run_unpadded(part, first_only=first_only)
     if device.type == "cpu":
         speed_up_dropout(model)
+
+
+def _architectures(model: nn.Module) -> Iterator[nn.Module]:
+    """`model`, or the models of the transformers library that it is put together from."""
+    if isinstance(model, PreTrainedModel):
+        yield model
+    else:
+        for part in model.children():
+            yield from _architectures(part)
 
 
 def recompute_activations(model: nn.Module, name: str) -> None:

@@ -10,3 +10,10 @@ from torch.nn import functional
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Sum over rows of -log softmax(logits)[label]. `logits` (rows, classes), `labels` (rows,) -> scalar, fp32."""
     return functional.cross_entropy(logits.to(torch.float32), labels, reduction="sum")
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum of -log sigmoid of `logits` (n,) where `labels` (n,) are 1, of -log(1 - sigmoid) where 0 -> scalar, fp32."""
+    return functional.binary_cross_entropy_with_logits(
+        logits.to(torch.float32), labels.to(torch.float32), reduction="sum"
+    )

@@ -9,5 +9,6 @@ OBJECTIVES = Table(
         "mlm": "ftcli.objectives.mlm:MaskedLanguageModelling",
         "mlm+nsp": "ftcli.objectives.sentence_pairs:NextSentence",
         "mlm+sop": "ftcli.objectives.sentence_pairs:SentenceOrder",
+        "rtd": "ftcli.objectives.rtd:ReplacedTokenDetection",
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace as replace_parts
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -158,6 +159,7 @@ def finish(session: Session, validation: Corrupted, baseline: dict[str, float], 
     seconds = time.perf_counter() - began
     report = build_report("pretrain", parts, "validation", evaluation, seconds, gates=[])
     journal.final("validation", evaluation, step=best.step, epoch=best.epoch)
-    write_model(parts, session.folder, report, best)
+    deployed = cast(Objective, parts.task).deployed(parts.model)
+    write_model(replace_parts(parts, model=deployed), session.folder, report, best)
     write_reports(session.folder.path, report)
     return report

@@ -32,7 +32,7 @@ def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_di
     from tests.tiny import run_cli
 
     recipe = resolve(file)
-    arguments = ["finetune", str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
+    arguments = [file.parent.name, str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
     if not str(recipe.model.name).startswith("preset:"):
         arguments += ["--model", str(tiny_bert_dir), "--max-length", "32"]
     if not str(recipe.data.name).startswith("builtin:"):

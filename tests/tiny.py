@@ -47,6 +47,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "decoder_ffn_dim": 64,
         "max_position_embeddings": 512,
     },
+    "llama": {**SMALL, "num_key_value_heads": 1, "max_position_embeddings": 512, "tie_word_embeddings": True},
 }
 
 
@@ -90,8 +91,8 @@ def write_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> Path:
 def tiny_model(kind: str, folder: Path, *, labels: Sequence[str] | None = None, seed: int = 0) -> Path:
     """A random model of architecture `kind` with its tokenizer; with `labels` it has a classification head."""
     texts = [row["text"] for row in tiny_reviews(200)]
-    if kind in {"roberta", "gpt2", "modernbert", "bart"}:
-        tokenizer = _byte_level(texts, with_ends=kind != "gpt2")
+    if kind in {"roberta", "gpt2", "modernbert", "llama", "bart"}:
+        tokenizer = _byte_level(texts, with_ends=kind not in {"gpt2", "llama"})
     elif kind == "t5":
         tokenizer = t5_tokenizer()
     else:

@@ -158,13 +158,18 @@ def _tokenize_by_call(tokenizer: Any, texts: Sequence[str], max_length: int) -> 
 
 
 def pad(
-    tokenizer: Any, examples: Sequence[Example], max_length: int, multiple: int = PAD_TO_MULTIPLE
+    tokenizer: Any,
+    examples: Sequence[Example],
+    max_length: int,
+    multiple: int = PAD_TO_MULTIPLE,
+    side: str | None = None,
 ) -> dict[str, Tensor]:
-    """(rows, tokens) int64 tensors, padded to the longest row on the tokenizer's side, with an attention mask."""
+    """(rows, tokens) int64 tensors, padded to the longest row, with an attention mask; `side` is left or right, by
+    default the tokenizer's."""
     longest = max(len(e["input_ids"]) for e in examples)
     width = max(1, min(-(-longest // multiple) * multiple, max_length), longest)
     fills = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    left = tokenizer.padding_side == "left"
+    left = (side or tokenizer.padding_side) == "left"
     batch = {
         name: np.full((len(examples), width), fill, dtype=np.int64)
         for name, fill in fills.items()

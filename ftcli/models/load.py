@@ -129,12 +129,17 @@ def set_dropout(config: PretrainedConfig, rate: float) -> list[str]:
     return names
 
 
-def load_weights(source: Source, auto_class: Any, config: PretrainedConfig) -> tuple[nn.Module, list[str]]:
-    """The model of `auto_class` in fp32, and the names of parameters the checkpoint lacked (freshly initialised)."""
-    if source.from_scratch:
-        model: nn.Module = auto_class.from_config(config)
-        return model.float(), []
+def load_weights(
+    source: Source, auto_class: Any, config: PretrainedConfig, hint: str | None = None
+) -> tuple[nn.Module, list[str]]:
+    """The model of `auto_class` in fp32, and the names of parameters the checkpoint lacked (freshly initialised).
+
+    `hint` says what to do where the architecture has no such model (a UsageError).
+    """
     try:
+        if source.from_scratch:
+            model: nn.Module = auto_class.from_config(config)
+            return model.float(), []
         with nullcontext() if Path(str(source.location)).exists() else as_reachable():
             model, report = auto_class.from_pretrained(
                 source.location,
@@ -147,6 +152,11 @@ def load_weights(source: Source, auto_class: Any, config: PretrainedConfig) -> t
                 dtype=torch.float32,
             )
     except Exception as error:
+        if isinstance(error, ValueError) and "Unrecognized configuration class" in str(error):
+            what = auto_class.__name__.removeprefix("AutoModelFor")
+            raise UsageError(f"{source.name} ({config.model_type}) has no model for {what}", hint=hint) from None
+        if source.from_scratch:
+            raise
         raise _explain(error, source.name, str(source.location)) from error
     fresh = {*report["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"])}
     if len(fresh) == len(model.state_dict()):

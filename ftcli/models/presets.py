@@ -1,8 +1,10 @@
 """Architectures to train from scratch, by name, in published sizes.
 
-BERT miniatures: Turc et al. 2019, "Well-Read Students Learn Better" (arXiv:1908.08962). T5: Tay et al. 2021, "Scale
-Efficiently" (arXiv:2109.10686) for tiny and mini, Raffel et al. 2020, "Exploring the Limits of Transfer Learning"
-(arXiv:1910.10683) for small. ELECTRA: Clark et al. 2020 (arXiv:2003.10555) for small; tiny has the size of BERT's.
+BERT miniatures: Turc et al. 2019, "Well-Read Students Learn Better" (arXiv:1908.08962), and GPT-2 as wide and deep as
+these, to the original's size. Llama (Touvron et al. 2023, arXiv:2302.13971) likewise, with two heads of queries to one of
+keys and values. T5: Tay et al. 2021, "Scale Efficiently" (arXiv:2109.10686) for tiny and mini, Raffel et al. 2020,
+"Exploring the Limits of Transfer Learning" (arXiv:1910.10683) for small. ELECTRA: Clark et al. 2020 (arXiv:2003.10555)
+for small; tiny has the size of BERT's.
 """
 
 from __future__ import annotations
@@ -40,6 +42,30 @@ def _electra(layers: int, hidden: int, embedding: int) -> dict[str, Any]:
     return {**_bert(layers, hidden), "model_type": "electra", "embedding_size": embedding}
 
 
+def _gpt2(layers: int, hidden: int) -> dict[str, Any]:
+    return {
+        "model_type": "gpt2",
+        "n_layer": layers,
+        "n_embd": hidden,
+        "n_head": hidden // 64,
+        "n_positions": 1024,
+    }
+
+
+def _llama(layers: int, hidden: int) -> dict[str, Any]:
+    return {
+        "model_type": "llama",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": hidden // 64,
+        "num_key_value_heads": hidden // 128,
+        # Three matrices with two thirds of the usual width have its number of weights; in whole cache lines.
+        "intermediate_size": -(-8 * hidden // (3 * 64)) * 64,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": True,
+    }
+
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bert-tiny": _bert(2, 128),
     "bert-mini": _bert(4, 256),
@@ -51,6 +77,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "t5-small": _t5(6, 512, 8),
     "electra-tiny": _electra(2, 128, 128),
     "electra-small": _electra(12, 256, 128),
+    "gpt2-tiny": _gpt2(2, 128),
+    "gpt2-mini": _gpt2(4, 256),
+    "gpt2-small": _gpt2(12, 768),
+    "llama-tiny": _llama(2, 128),
+    "llama-mini": _llama(4, 256),
 }
 
 

@@ -5,6 +5,7 @@ from ftcli.registry import Table
 OBJECTIVES = Table(
     "objective",
     {
+        "clm": "ftcli.objectives.clm:CausalLanguageModelling",
         "denoising": "ftcli.objectives.denoising:Denoising",
         "mlm": "ftcli.objectives.mlm:MaskedLanguageModelling",
         "mlm+nsp": "ftcli.objectives.sentence_pairs:NextSentence",

@@ -22,8 +22,8 @@ from ftcli.data.texts import pad, tokenize
 from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.heads import at_places, head_at_places
-from ftcli.models.vocabulary import begins_word
 from ftcli.models.unpadded import FlatRows, known_rows
+from ftcli.models.vocabulary import begins_word
 from ftcli.objectives.texts import TextObjective
 from ftcli.recipe.schema import Recipe
 

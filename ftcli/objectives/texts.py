@@ -18,6 +18,8 @@ from ftcli.models.load import Source, load_weights
 from ftcli.models.vocabulary import token_bytes
 from ftcli.recipe.schema import Recipe
 
+WRONG_KIND = "--objective mlm for an encoder, clm for a decoder, denoising for an encoder-decoder"
+
 
 class TextObjective:
     """Documents in, sums out; what is asked of the model between them is the objective's own."""
@@ -65,12 +67,7 @@ class TextObjective:
         """What the objective needs to know of its model, or to change in it."""
 
     def _load(self, source: Source) -> tuple[nn.Module, list[str]]:
-        if type(source.config) not in self.auto_class._model_mapping and not source.trust_remote_code:
-            raise UsageError(
-                f"{source.name} ({source.config.model_type}) has no head for {self.name}",
-                hint="--objective mlm for an encoder, clm for a decoder, denoising for an encoder-decoder",
-            )
-        model, fresh = load_weights(source, self.auto_class, source.config)
+        model, fresh = load_weights(source, self.auto_class, source.config, WRONG_KIND)
         self.prepare(model)
         return model, fresh
 
@@ -104,7 +101,10 @@ class TextObjective:
     def sums(self, logits: Tensor, labels: Tensor, per_row: Sequence[int]) -> list[Prediction]:
         """For each row, which has so many of the `labels` (targets,): the sums its part of a report is made of."""
         losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
-        right = (logits.argmax(-1) == labels).float()
+        return self.added(losses, logits.argmax(-1) == labels, labels, per_row)
+
+    def added(self, losses: Tensor, right: Tensor, labels: Tensor, per_row: Sequence[int]) -> list[Prediction]:
+        """The same from the loss of each of the `labels` and whether it was the likeliest."""
         size = self.bytes.to(labels.device)[labels].float()
         rows = torch.repeat_interleave(torch.arange(len(per_row)), torch.tensor(per_row)).to(labels.device)
         zero = torch.zeros(len(per_row), device=labels.device)

@@ -213,6 +213,26 @@ class PretrainRecipe:
     """Tokens hidden at a time, on average, from a T5 or a BART."""
     mask_style: Literal["token", "whole-word", "span"] = "token"
     """What is masked at a time: single tokens, all tokens of a word, or runs of words."""
+    z_loss: float = _key(0.0, at_least=0)
+    """Weight of the squared log of the softmax's denominator in causal language modelling, e.g. 1e-4; 0 for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRecipe:
+    """How a language model goes on with a text."""
+
+    max_new_tokens: int = _key(64, at_least=1)
+    """Tokens written at most; within train.max_length, of which the text itself keeps half where it needs it."""
+    do_sample: bool = False
+    """Draw each token by its probability (seeded) instead of taking the likeliest."""
+    temperature: float = _key(1.0, above=0)
+    """Draws are bolder above 1, safer below."""
+    top_p: float = _key(1.0, above=0, at_most=1)
+    """Draw only from the likeliest tokens that have this much of the probability together."""
+    top_k: int = _key(50, at_least=0)
+    """Draw only from so many of the likeliest tokens; 0 for all."""
+    num_beams: int = _key(1, at_least=1)
+    """Continuations followed at a time; the likeliest as a whole is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +293,7 @@ class Recipe:
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     regularize: RegularizeRecipe = field(default_factory=RegularizeRecipe)
     pretrain: PretrainRecipe = field(default_factory=PretrainRecipe)
+    generation: GenerationRecipe = field(default_factory=GenerationRecipe)
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)

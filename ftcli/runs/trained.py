@@ -21,7 +21,7 @@ from ftcli.recipe.load import build, read_recipe
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.parts import runs_unpadded, task_class
 
-INHERITED = ("task", "objective", "pretrain.", "data.", "train.max_length", "eval.")
+INHERITED = ("task", "objective", "pretrain.", "generation.", "data.", "train.max_length", "eval.")
 """Settings of the training run that its evaluation and prediction start from."""
 
 
@@ -92,12 +92,26 @@ def _same(data: str | None, own: Any) -> bool:
     return os.path.exists(str(data)) and os.path.exists(str(own)) and os.path.samefile(str(data), str(own))
 
 
+_HEADS = {"ForCausalLM": "clm", "LMHeadModel": "clm", "ForMaskedLM": "mlm"}
+"""How the names of transformers' model classes end -> the objective that their head was pretrained by."""
+
+
+def _as_pretrained(recipe: Recipe, source: Source) -> Recipe:
+    """The recipe with the objective of a language model, where neither a run nor the user says what the model does."""
+    if recipe.objective is not None or recipe.task != "auto":
+        return recipe
+    saved_as = "".join((source.config.architectures or [])[:1])
+    found = next((objective for head, objective in _HEADS.items() if saved_as.endswith(head)), None)
+    return recipe if found is None else replace(recipe, objective=found)
+
+
 def open_trained(recipe: Recipe) -> Trained:
     """The model of ``recipe.model`` with its own labels; UsageError where it has no trained head."""
     device = pick_device(recipe.train.device)
     precision = pick_precision(recipe.train.precision, device)
     seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
     source = open_source(recipe.model)
+    recipe = _as_pretrained(recipe, source)
     if source.tokenizer is None:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")
     task: Task = task_class(recipe)(source.tokenizer, source.max_length(recipe.train.max_length))

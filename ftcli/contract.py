@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Row = Mapping[str, Any]
-"""Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``."""
+"""Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``; an image is the path of its file or its bytes."""
 Example = dict[str, Any]
 """An encoded row: ``input_ids`` (an array of ints), whatever else the task needs, ready for `Task.collate`."""
 Batch = dict[str, Any]
@@ -27,7 +27,7 @@ class Column:
     """A role a task needs from the data, and how to recognise its column."""
 
     role: str
-    kind: Literal["text", "label"]
+    kind: Literal["text", "label", "image"]
     names: tuple[str, ...]
     """Usual column names, best first, lower case."""
     required: bool = True

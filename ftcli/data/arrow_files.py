@@ -16,7 +16,9 @@ from ftcli.data.reader import Places, Raw, Reader
 from ftcli.errors import DataError
 
 _ROWS = 1000
-"""Rows turned into Python values at a time."""
+"""Rows turned into Python values at a time, ..."""
+_BATCH_BYTES = 16 << 20
+"""... if they are no more than so many bytes."""
 _BUFFER = 1 << 20
 """Bytes of a parquet column read at a time; a row group may be as large as the file."""
 
@@ -64,8 +66,10 @@ def arrow_reader(
     def read(columns: Sequence[str] | None) -> Iterator[Raw]:
         row = 0
         for batch in batches(columns):
-            for start in range(0, batch.num_rows, _ROWS):
-                for values in _python_rows(batch.slice(start, _ROWS), name, row):
+            # Rows of images are large: fewer of them at a time.
+            rows = max(1, min(_ROWS, batch.num_rows * _BATCH_BYTES // max(1, batch.nbytes)))
+            for start in range(0, batch.num_rows, rows):
+                for values in _python_rows(batch.slice(start, rows), name, row):
                     row += 1
                     yield Raw(row, values)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ftcli.contract import Column, Problem
+from ftcli.data.images import image_fault
 from ftcli.data.reader import Raw
 from ftcli.data.text_files import json_kind
 from ftcli.errors import DataError
@@ -48,9 +49,10 @@ def row_fault(raw: Raw, columns: Sequence[Column], fields: dict[str, str]) -> st
         if field not in raw.values:
             if needs(column):
                 return f"no field '{field}'; fields: {', '.join(map(str, raw.values)) or 'none'}"
-        elif column.kind == "text" and (column.required or raw.values[field] is not None):
+        elif column.kind != "label" and (column.required or raw.values[field] is not None):
             # "text is empty" where the column goes by its role, "text ('review') is empty" where it does not.
-            fault = text_fault(raw.values[field], column.role if field == column.role else f"{column.role} ('{field}')")
+            name = column.role if field == column.role else f"{column.role} ('{field}')"
+            fault = (image_fault if column.kind == "image" else text_fault)(raw.values[field], name)
             if fault:
                 return fault
     return None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ftcli.contract import Column
+from ftcli.data.images import are_images
 from ftcli.data.reader import Options, Raw, Reader
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.recipe.schema import DataRecipe
@@ -78,7 +79,7 @@ def find(
     guessed: list[str] = []
     # Labels first: they are the easier to tell, and what is left is more surely the text.
     for column in sorted(columns, key=lambda column: column.kind != "label"):
-        if column.role not in found and (column.required or column.kind == "label"):
+        if column.role not in found and (column.required or column.kind != "text"):
             chosen = _by_type(column, reader, {f: v for f, v in values.items() if f not in found.values()})
             if chosen is not None:
                 found[column.role] = chosen
@@ -100,7 +101,7 @@ def _by_name(column: Column, fields: Sequence[str]) -> list[str]:
 
 def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) -> str | None:
     usable = {field: of_field for field, of_field in values.items() if field.strip().lower() not in _IDS}
-    fits = _is_label if column.kind == "label" else _is_long_text
+    fits = _FITS[column.kind]
     candidates = [field for field, of_field in usable.items() if fits(of_field)]
     if not candidates and column.kind == "text":
         candidates = [field for field, of_field in usable.items() if _is_text(of_field)]
@@ -108,7 +109,7 @@ def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) ->
         return candidates[0]
     if not candidates and not column.required:
         return None
-    flag = f"--{column.kind}-column " if column.role == column.kind else f"--columns {column.role}="
+    flag = flag_of(column)
     if candidates:
         what = f"more than one column could be the {column.role}: {_listed(candidates)}"
         hint = f"{flag}{shlex.quote(candidates[0])}"
@@ -118,6 +119,12 @@ def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) ->
     if reader.header_hint and unlike_names(reader.fields):
         hint = reader.header_hint
     raise DataError(f"{reader.name}: {what}", hint=hint)
+
+
+def flag_of(column: Column) -> str:
+    """The flag that names a column, up to the name: ``--label-column `` or ``--columns image=``."""
+    own = column.role == column.kind and column.kind != "image"
+    return f"--{column.kind}-column " if own else f"--columns {column.role}="
 
 
 def unlike_names(fields: Sequence[str]) -> bool:
@@ -150,6 +157,9 @@ def _is_label(values: Sequence[Any]) -> bool:
     words = [label for label in labels if isinstance(label, str)]
     short = not words or sum(map(len, words)) <= 2 * _LONG_TEXT * len(words)
     return short and different < len(labels) and different <= min(_MOST_CLASSES, len(labels) / 2 + 1)
+
+
+_FITS = {"label": _is_label, "text": _is_long_text, "image": are_images}
 
 
 def _listed(names: Sequence[str]) -> str:

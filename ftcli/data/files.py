@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ftcli.data.arrow_files import open_arrow, open_parquet
+from ftcli.data.images import is_image_file
 from ftcli.data.json_files import open_json
 from ftcli.data.packed import PACKED, without_packing
-from ftcli.data.reader import Options, Reader
+from ftcli.data.reader import Options, Places, Raw, Reader
 from ftcli.data.text_files import open_csv, open_json_lines, open_separated_text, open_text
 from ftcli.errors import DataError, UsageError
 
@@ -26,6 +29,21 @@ def is_data_file(path: Path) -> bool:
 
 def open_file(path: Path, options: Options, name: str | None = None) -> Reader:
     """A reader for one file; `name` is how messages call it."""
+    if is_image_file(path):
+        return open_images([path], name or path.name, (name or path.name,))
+    return replace(_open_table(path, options, name), folder=path.parent)
+
+
+def open_images(paths: Sequence[Path], name: str, shown: tuple[str, ...]) -> Reader:
+    """Image files without labels, a record each; `shown` are their names in messages."""
+
+    def read(columns: Sequence[str] | None) -> Iterator[Raw]:
+        return (Raw(number, {"image": str(path)}) for number, path in enumerate(paths))
+
+    return Reader(Places(name, files=shown), ("image",), read)
+
+
+def _open_table(path: Path, options: Options, name: str | None) -> Reader:
     name = name or path.name
     kind = extension(path)
     if kind in (".csv", ".tsv"):

@@ -1,4 +1,4 @@
-"""Folders as data: files named after splits, or class folders with a text per file."""
+"""Folders as data: files named after splits, class folders with a text or an image per file, or images alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from ftcli.data.files import extension, is_data_file, open_file
+from ftcli.data.files import extension, is_data_file, open_file, open_images
+from ftcli.data.images import is_image_file
 from ftcli.data.lines import explained, open_lines
 from ftcli.data.packed import without_packing
 from ftcli.data.reader import Options, Places, Raw, Reader
@@ -41,10 +42,13 @@ def open_folder(folder: Path) -> tuple[dict[str, Opener], list[str]]:
                     files = _split_files(sorted(inner.iterdir()))
         if files:
             return _file_splits(folder, files), []
+        images = _image_splits(folder, entries)
+        if images:
+            return images, []
     found = ", ".join(entry.name + ("/" if entry.is_dir() else "") for entry in entries[:8]) or "nothing"
     raise DataError(
         f"{folder}: no data in this folder (it holds {found}{', ...' if len(entries) > 8 else ''})",
-        hint="files named train.*, validation.*, test.* or a folder of .txt files for each class",
+        hint="files named train.*, validation.*, test.* or a folder of .txt files, or of images, for each class",
     )
 
 
@@ -123,9 +127,13 @@ def _class_splits(folder: Path, entries: Sequence[Path]) -> tuple[dict[str, Open
 def _class_folders(folder: Path, notes: list[str], root: Path) -> list[Path]:
     inner = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     classes = [entry for entry in inner if entry.name.lower() not in _UNLABELLED]
-    # Folders without any text are not classes at all; an empty one beside others is a class that lost its files.
-    if not any(_is_text(file) for entry in classes for file in entry.iterdir()):
-        return []
+    inside = [file for entry in classes for file in entry.iterdir()]
+    # Folders without any text or image are not classes at all; an empty one beside others is a class that lost its
+    # files. Those named after splits hold the images of a split without labels.
+    if not any(map(_is_text, inside)):
+        unlabelled = folder == root and all(canonical(entry.name) for entry in classes)
+        if unlabelled or not any(map(is_image_file, inside)):
+            return []
     notes.extend(f"{entry.relative_to(root)}: left out (no labels)" for entry in inner if entry not in classes)
     return classes
 
@@ -138,23 +146,40 @@ def _open_classes(
     folder: Path, split: str, classes: Sequence[Path], names: tuple[str, ...], options: Options
 ) -> list[Reader]:
     files: list[tuple[Path, str | None]] = []
-    for entry in classes:
-        with explained(str(entry)):
-            texts = sorted(file for file in entry.iterdir() if _is_text(file))
-        files.extend((file, entry.name) for file in texts)
-        if not texts:
+    with explained(str(folder)):
+        inside = {entry: sorted(entry.iterdir()) for entry in classes}
+    role = "text" if any(_is_text(file) for found in inside.values() for file in found) else "image"
+    fits, what = (_is_text, ".txt files") if role == "text" else (is_image_file, "images")
+    for entry, found in inside.items():
+        fitting = [file for file in found if fits(file)]
+        files.extend((file, entry.name) for file in fitting)
+        if not fitting:
             files.append((entry, None))
     shown = tuple(path.relative_to(folder).as_posix() for path, _ in files)
 
     def read(columns: Sequence[str] | None) -> Iterator[Raw]:
         for number, (path, label) in enumerate(files):
             if label is None:
-                yield Raw(number, None, "this class folder holds no .txt files")
+                yield Raw(number, None, f"this class folder holds no {what}")
+            elif role == "image":
+                yield Raw(number, {"image": str(path), "label": label})
             else:
                 yield _text_record(path, shown[number], number, label, options)
 
     places = Places(f"{folder.name}/{split}", files=shown)
-    return [Reader(places, ("text", "label"), read, class_names={"label": names})]
+    return [Reader(places, (role, "label"), read, class_names={"label": names})]
+
+
+def _image_splits(folder: Path, entries: Sequence[Path]) -> dict[str, Opener]:
+    """Images without labels, in folders named after splits or in the folder itself (then it is all training data)."""
+    splits = {entry.name: entry for entry in entries if entry.is_dir() and canonical(entry.name)} or {"train": folder}
+    found = {split: sorted(filter(is_image_file, place.iterdir())) for split, place in splits.items()}
+    return {split: partial(_open_images, folder, split, files) for split, files in found.items() if files}
+
+
+def _open_images(folder: Path, split: str, files: Sequence[Path], options: Options) -> list[Reader]:
+    shown = tuple(path.relative_to(folder).as_posix() for path in files)
+    return [open_images(files, f"{folder.name}/{split}", shown)]
 
 
 def _text_record(path: Path, name: str, number: int, label: str, options: Options) -> Raw:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from ftcli.contract import Column, Problem
 from ftcli.data.checks import needs, row_fault
+from ftcli.data.images import ImageColumn, located
 from ftcli.data.labels import LabelBuilder
 from ftcli.data.reader import Raw, Reader
 from ftcli.data.rows import Origins, TableRows, TextColumn, Values
 from ftcli.data.text_files import SAMPLE
 from ftcli.errors import DataError, did_you_mean
+
+_SAMPLE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,20 @@ class Split:
 
 
 def sample(readers: Sequence[Reader]) -> list[Raw]:
-    """The first records, to tell columns by their values."""
-    return list(islice((raw for reader in readers for raw in reader.read(None)), SAMPLE))
+    """The first records, to tell columns by their values; fewer where they hold much (images)."""
+    found: list[Raw] = []
+    size = 0
+    for raw in islice((raw for reader in readers for raw in reader.read(None)), SAMPLE):
+        found.append(raw)
+        size += sum(_bytes(value) for value in (raw.values or {}).values())
+        if size > _SAMPLE_BYTES:
+            break
+    return found
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of images in a record as it stands in a file."""
+    return len(value) if isinstance(value, bytes) else len(value.get("bytes") or b"") if isinstance(value, dict) else 0
 
 
 def read_split(
@@ -41,7 +57,11 @@ def read_split(
     found = dict(fields)
     used = [column for column in columns if column.role in found]
     names = class_names(readers)
-    texts = {column.role: TextColumn() for column in used if column.kind == "text"}
+    kept: dict[str, TextColumn | ImageColumn] = {
+        column.role: ImageColumn() if column.kind == "image" else TextColumn()
+        for column in used
+        if column.kind != "label"
+    }
     labels = {column.role: LabelBuilder(names.get(found[column.role])) for column in used if column.kind == "label"}
     origins = Origins()
     problems: list[tuple[int, Problem]] = []
@@ -53,8 +73,8 @@ def read_split(
             continue
         origins.add(raw.line)
         rows += 1
-        for role, text in texts.items():
-            text.add(raw.values.get(found[role]))
+        for role, values in kept.items():
+            values.add(raw.values.get(found[role]))
         for role, label in labels.items():
             label.add(raw.values.get(found[role]), typed=reader.typed)
     if not rows and not problems:
@@ -65,10 +85,10 @@ def read_split(
     if not unlabelled:  # such a split is not used: every row would be a problem of its own
         problems.extend((row, Problem(origins.place(row), fault)) for row, fault in faults.items())
     problems.sort(key=lambda found_at: found_at[0])
-    values: dict[str, Values] = {
-        c.role: texts[c.role].finish() if c.kind == "text" else finished[c.role].values for c in used
+    of_roles: dict[str, Values] = {
+        c.role: finished[c.role].values if c.kind == "label" else kept[c.role].finish() for c in used
     }
-    table = TableRows(values, origins)
+    table = TableRows(of_roles, origins)
     if faults:
         table = table.select(np.setdiff1d(np.arange(rows), list(faults)))
     return Split(
@@ -87,8 +107,9 @@ def _records(
         check_fields(reader, used, fields)
         origins.begin(reader.places)
         wanted = [field for field in fields.values() if field in reader.fields]
+        images = [fields[column.role] for column in used if column.kind == "image"]
         for raw in reader.read(list(dict.fromkeys(wanted))):
-            yield reader, raw
+            yield reader, located(raw, images, reader.folder)
 
 
 def check_fields(reader: Reader, columns: Sequence[Column], fields: Mapping[str, str]) -> None:

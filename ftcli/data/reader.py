@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -61,6 +62,8 @@ class Reader:
     """What to try when the columns are not the expected ones."""
     notes: tuple[str, ...] = ()
     """Guesses made about the file, in words."""
+    folder: Path | None = None
+    """Where the file lies: paths that stand in it start from there."""
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from ftcli.contract import Column, Row
 from ftcli.data.checks import row_fault
 from ftcli.data.columns import find, read_options, told
 from ftcli.data.files import extension, open_file
+from ftcli.data.images import located
 from ftcli.data.lines import Lines, check_encoding, explained
 from ftcli.data.read import check_fields, sample
 from ftcli.data.reader import Places, Raw, Reader
@@ -52,6 +53,8 @@ def records(source: str | None, recipe: DataRecipe, columns: Sequence[Column]) -
         return _stream(sys.stdin.buffer, "stdin", recipe, needed)
     options = read_options(recipe, needed, strict=False)
     path = Path(os.path.expanduser(source))
+    if os.path.isfile(path) and extension(path) == ".txt" and needed[0].kind == "image" and not options.width:
+        return _stream_file(path, recipe, needed)  # a list of paths, one a line
     if os.path.isfile(path) and extension(path):
         return _from_readers([open_file(path, options)], recipe, needed)
     if os.path.exists(path) and not path.is_dir():
@@ -84,14 +87,29 @@ def _from_readers(readers: Sequence[Reader], recipe: DataRecipe, columns: Sequen
     fields, _ = find(recipe, columns, readers[0], sample(readers[:1]))
     for reader in readers:
         check_fields(reader, columns, fields)
-    return (_record(raw, columns, fields) for reader in readers for raw in reader.read(None))
+    return (_record(raw, columns, fields, reader.folder) for reader in readers for raw in reader.read(None))
 
 
-def _record(raw: Raw, columns: Sequence[Column], fields: dict[str, str]) -> Record:
-    error = row_fault(raw, columns, fields)
-    values = raw.values or {}
+def _record(raw: Raw, columns: Sequence[Column], fields: dict[str, str], folder: Path | None = None) -> Record:
+    images = [fields[column.role] for column in columns if column.kind == "image" and column.role in fields]
+    found = located(raw, images, folder)
+    error = row_fault(found, columns, fields)
+    values = found.values or {}
     row = None if error else {role: values[field] for role, field in fields.items()}
-    return Record(values, row, error, raw.line)
+    return Record(_without_bytes(raw.values or {}), row, error, raw.line)
+
+
+def _without_bytes(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record's fields as an answer shows them: of an image its path, where it has one."""
+    if not any(isinstance(value, bytes | dict) for value in values.values()):
+        return values
+    shown = {}
+    for field, value in values.items():
+        if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
+            value = value.get("path")
+        if not isinstance(value, bytes):
+            shown[field] = value
+    return shown
 
 
 def _stream_file(path: Path, recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
@@ -103,13 +121,16 @@ def _stream_file(path: Path, recipe: DataRecipe, columns: Sequence[Column]) -> I
 
     def read() -> Iterator[Record]:
         with stream:
-            yield from _stream(stream, path.name, recipe, columns)
+            yield from _stream(stream, path.name, recipe, columns, path.parent)
 
     return read()
 
 
-def _stream(stream: BinaryIO, name: str, recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
-    """Text lines or JSON lines, as the first line that is not blank shows. Takes no line before it is asked for."""
+def _stream(
+    stream: BinaryIO, name: str, recipe: DataRecipe, columns: Sequence[Column], folder: Path | None = None
+) -> Iterator[Record]:
+    """Text lines (or paths of images) or JSON lines, as the first line that is not blank shows. Takes no line before it
+    is asked for; paths start from `folder`."""
     lines = Lines(stream, name, recipe.encoding, strict=False)
     first = ""
     for first in lines:
@@ -117,15 +138,16 @@ def _stream(stream: BinaryIO, name: str, recipe: DataRecipe, columns: Sequence[C
             break
     is_json = bool(_LOOKS_LIKE_JSON.match(first)) or parse_object(first, 0).values is not None
     if is_json:
-        yield from _json_records(_with_faults(first, lines), name, recipe, columns)
+        yield from _json_records(_with_faults(first, lines), name, recipe, columns, folder)
         return
-    roles = {column.role: "text" for column in columns}
+    field = "image" if columns[0].kind == "image" else "text"
+    roles = {column.role: field for column in columns}
     # Blank lines that came before: each is a record, and an unusable one.
     for number in range(1, lines.number + (not first.strip())):
-        yield _record(Raw(number, {"text": ""}), columns, roles)
+        yield _record(Raw(number, {field: ""}), columns, roles)
     if first.strip():
         for number, text, fault in _with_faults(first, lines):
-            yield _record(Raw(number, None if fault else {"text": text}, fault), columns, roles)
+            yield _record(Raw(number, None if fault else {field: text}, fault), columns, roles, folder)
 
 
 def _with_faults(first: str, lines: Lines) -> Iterator[tuple[int, str, str | None]]:
@@ -136,7 +158,11 @@ def _with_faults(first: str, lines: Lines) -> Iterator[tuple[int, str, str | Non
 
 
 def _json_records(
-    lines: Iterator[tuple[int, str, str | None]], name: str, recipe: DataRecipe, columns: Sequence[Column]
+    lines: Iterator[tuple[int, str, str | None]],
+    name: str,
+    recipe: DataRecipe,
+    columns: Sequence[Column],
+    folder: Path | None,
 ) -> Iterator[Record]:
     fields: dict[str, str] = {}
     for number, text, fault in lines:
@@ -151,7 +177,7 @@ def _json_records(
                     raw.values, None, f"{error.message} ({error.hint})" if error.hint else error.message, number
                 )
                 continue
-        yield _record(raw, columns, fields)
+        yield _record(raw, columns, fields, folder)
 
 
 def _lone_reader(name: str, raw: Raw) -> Reader:

@@ -29,6 +29,9 @@ class Values(Protocol):
     def many(self, rows: Any) -> list[Any]:
         """The values of these rows (an array), in this order."""
 
+    def prints(self, rows: Any) -> list[Any]:
+        """What a fingerprint is made of: the values, or hashes of what they name."""
+
 
 class TableRows:
     """Rows of a table, or a choice of them; the values by role and the place each came from."""
@@ -91,9 +94,9 @@ class TableRows:
         """The rows as JSON lists of a thousand each, in pieces of some size."""
         batch: list[list[Any]] = []
         opening, characters = "[", 0
-        for number, row in enumerate(self, 1):
-            batch.append(list(row.values()))
-            characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        for number, row in enumerate(self._printed(), 1):
+            batch.append(list(row))
+            characters += sum(len(value) for value in row if isinstance(value, str))
             full = number % _ROWS_PER_LIST == 0
             if full or characters >= _HASHED_CHARACTERS:
                 yield opening + json.dumps(batch, ensure_ascii=False)[1:-1] + ("]" if full else "")
@@ -101,6 +104,12 @@ class TableRows:
                 batch.clear()
         rest = json.dumps(batch, ensure_ascii=False)[1:-1]
         yield (opening + rest if rest or opening == "[" else "") + "]"
+
+    def _printed(self) -> Iterator[tuple[Any, ...]]:
+        """What the rows' fingerprint is made of."""
+        for start in range(0, self._count, _READ_AT_A_TIME):
+            rows = self._rows(start, min(start + _READ_AT_A_TIME, self._count))
+            yield from zip(*(column.prints(rows) for column in self._columns.values()), strict=True)
 
     def _rows(self, start: int, end: int) -> Any:
         return np.arange(start, end) if self._index is None else self._index[start:end]
@@ -160,6 +169,8 @@ class Coded:
     def many(self, rows: Any) -> list[Any]:
         return [self._values[code] for code in self._codes[rows].tolist()]
 
+    prints = many
+
 
 class Texts:
     """Texts as UTF-8, one after the other; absent ones are None."""
@@ -192,6 +203,8 @@ class Texts:
         at = np.minimum(np.searchsorted(self._absent, rows), len(self._absent) - 1)
         absent = (self._absent[at] == rows).tolist()
         return [None if gone else text for gone, text in zip(absent, found, strict=True)]
+
+    prints = many
 
     def size(self, rows: Any = None) -> int:
         """Bytes of the texts of these rows (None: of all)."""

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from ftcli.data import hub
-from ftcli.data.bundled import PREFIX, bundled_folder
+from ftcli.data.bundled import PREFIX, open_bundled
 from ftcli.data.files import FORMATS, extension, open_file
 from ftcli.data.folders import Opener, open_folder
+from ftcli.data.images import SUFFIXES
 from ftcli.data.packed import PACKED
 from ftcli.data.reader import Options, Reader
 from ftcli.data.split import canonical
@@ -37,7 +38,7 @@ def open_source(recipe: DataRecipe) -> Source:
     if not name:
         raise UsageError("no data given", hint="--data NAME, e.g. --data reviews.csv or --data builtin:reviews")
     if name.startswith(PREFIX):
-        splits, notes = open_folder(bundled_folder(name.removeprefix(PREFIX)))
+        splits, notes = open_bundled(name.removeprefix(PREFIX))
         return Source(name, splits, False, tuple(notes))
     path = Path(os.path.expanduser(name))
     if os.path.lexists(path):
@@ -90,7 +91,7 @@ def looks_like_path(name: str) -> bool:
         return True
     if hub.is_alias(name):
         return False
-    return extension(Path(name)) in FORMATS or name.lower().endswith(PACKED)
+    return extension(Path(name)) in (*FORMATS, *SUFFIXES) or name.lower().endswith(PACKED)
 
 
 def missing_path(path: Path, what: str) -> UsageError:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Row = Mapping[str, Any]
-"""Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``; an image is the path of its file or its bytes."""
+"""Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``; an image is its file's path, or its bytes."""
 Example = dict[str, Any]
 """An encoded row: ``input_ids`` (an array of ints), whatever else the task needs, ready for `Task.collate`."""
 Batch = dict[str, Any]

@@ -168,8 +168,8 @@ class ImageColumn:
     def __init__(self) -> None:
         self._data, self._ends, self._paths = Spool(), Numbers(), Numbers()
 
-    def add(self, value: str | bytes) -> None:
-        """Another image."""
+    def add(self, value: Any) -> None:
+        """Another image: a path or bytes."""
         is_path = isinstance(value, str)
         self._data.write(value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value)
         self._ends.extend([self._data.size])

@@ -57,8 +57,11 @@ class Tokens(Sequence[Example]):
         return (self[row] for row in range(self._count))
 
     def lengths(self) -> np.ndarray:
-        """Size of each row's first input: tokens of a text; 1 where rows are not sequences."""
+        """Size of each row's first input: tokens of a text, patches of an image; 1 where rows are not sequences."""
         field = self.fields.get(_SIZED_BY)
+        told = self.fields.get("tokens")
+        if field is None and told is not None and told.kind == "int":
+            return np.asarray(told.ends.astype(np.int64))
         if field is None or field.kind in _SCALARS:
             return np.ones(self._count, dtype=np.int64)
         return np.diff(field.ends.astype(np.int64), prepend=0)

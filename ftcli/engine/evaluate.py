@@ -19,6 +19,7 @@ from ftcli.engine.precision import Precision
 ENCODE_CHUNK = 1000
 ENCODE_CHARACTERS = 1_000_000
 """Rows, or characters, that are encoded at a time: a tokenizer needs some hundred bytes for each token meanwhile."""
+IMAGES_AT_A_TIME = 64
 
 
 Encode = Callable[[Sequence[Row]], list[Example]]
@@ -40,6 +41,7 @@ def encode_rows(encode: Encode, rows: Rows, on_rows: Callable[[int], None] | Non
     for row in rows:
         chunk.append(row)
         characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        characters += ENCODE_CHARACTERS // IMAGES_AT_A_TIME if "image" in row else 0
         if len(chunk) >= ENCODE_CHUNK or characters >= ENCODE_CHARACTERS:
             flush()
             characters = 0
@@ -48,10 +50,10 @@ def encode_rows(encode: Encode, rows: Rows, on_rows: Callable[[int], None] | Non
 
 
 def lengths(examples: Sequence[Example]) -> Sequence[int]:
-    """Size of each example along its first input: tokens of a text."""
+    """Size of each example along its first input: tokens of a text, patches of an image."""
     if isinstance(examples, Tokens | Pieces | Corrupted):
         return cast(Sequence[int], examples.lengths())  # an array: as good, and small
-    return [len(e["input_ids"]) if "input_ids" in e else 1 for e in examples]
+    return [len(e["input_ids"]) if "input_ids" in e else int(e.get("tokens", 1)) for e in examples]
 
 
 def batches_by_length(sizes: Sequence[int], rows_per_batch: int | None, tokens_per_batch: int) -> Iterator[np.ndarray]:

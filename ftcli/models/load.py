@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from ftcli.errors import FtcliError, UsageError, did_you_mean
 from ftcli.hub import as_reachable, endpoint
+from ftcli.models.image_processors import open_processor, plain_processor, takes_images
 from ftcli.models.presets import preset
 from ftcli.recipe.schema import ModelRecipe
 
@@ -32,12 +33,20 @@ class Source:
     """What `from_pretrained` takes; None for a preset."""
     config: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase | None
+    """None for a preset, and for a model of images."""
     revision: str | None = None
     trust_remote_code: bool = False
     run: Path | None = None
     """The run folder the model came out of."""
     note: str | None = None
     """What the user should know of where it came from."""
+    images: Any = None
+    """The image processor of a model that takes images."""
+
+    @property
+    def processor(self) -> Any:
+        """What makes a model's inputs of what people give it: its tokenizer or its image processor."""
+        return self.images if self.images is not None else self.tokenizer
 
     @property
     def from_scratch(self) -> bool:
@@ -92,7 +101,8 @@ def open_source(recipe: ModelRecipe) -> Source:
         raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model preset:bert-tiny")
     if name.startswith("preset:"):
         values = {**preset(name.removeprefix("preset:")), **recipe.config}
-        return Source(name, None, _configure(AutoConfig.for_model(values.pop("model_type")), values, name), None)
+        config = _configure(AutoConfig.for_model(values.pop("model_type")), values, name)
+        return Source(name, None, config, None, images=plain_processor(config) if takes_images(config) else None)
     path = Path(name).expanduser()
     run = path if (path / "recipe.yaml").is_file() or (path / "model").is_dir() else None
     location = _local_folder(path, run) if path.exists() else _hub_name(name)
@@ -102,18 +112,26 @@ def open_source(recipe: ModelRecipe) -> Source:
             if online and not path.exists():
                 _refuse_pickles(location, recipe.revision)
             config = AutoConfig.from_pretrained(location, **options)
-            tokenizer = AutoTokenizer.from_pretrained(location, **options)
+            images = open_processor(location, options) if takes_images(config) else None
+            tokenizer = None if images is not None else AutoTokenizer.from_pretrained(location, **options)
     except Exception as error:
         raise _explain(error, name, location) from error
+    note = None if online else f"the Hub ({endpoint()}) could not be reached: {name} as in the cache"
+    source = Source(name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run, note, images)
+    if tokenizer is not None:
+        _check_tokenizer(tokenizer, config, name)
+    _configure(config, recipe.config, name)
+    return source
+
+
+def _check_tokenizer(tokenizer: Any, config: PretrainedConfig, name: str) -> None:
+    """UsageError where transformers made one up; a padding token where there is none."""
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what transformers makes up where there are no files
         raise UsageError(f"no tokenizer in '{name}'", hint="tokenizer.json (or vocab.txt) belongs beside config.json")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if getattr(config, "pad_token_id", None) is None:
         config.pad_token_id = tokenizer.pad_token_id
-    _configure(config, recipe.config, name)
-    note = None if online else f"the Hub ({endpoint()}) could not be reached: {name} as in the cache"
-    return Source(name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run, note)
 
 
 def set_dropout(config: PretrainedConfig, rate: float) -> list[str]:

@@ -1,10 +1,12 @@
-"""Architectures to train from scratch, by name, in published sizes.
+"""Architectures to train from scratch, by name: published sizes, and one of our own for very small images.
 
 BERT miniatures: Turc et al. 2019, "Well-Read Students Learn Better" (arXiv:1908.08962), and GPT-2 as wide and deep as
-these, to the original's size. Llama (Touvron et al. 2023, arXiv:2302.13971) likewise, with two heads of queries to one of
-keys and values. T5: Tay et al. 2021, "Scale Efficiently" (arXiv:2109.10686) for tiny and mini, Raffel et al. 2020,
+these, to the original's size. Llama (Touvron et al. 2023, arXiv:2302.13971) likewise, with two heads of queries to one
+of keys and values. T5: Tay et al. 2021, "Scale Efficiently" (arXiv:2109.10686) for tiny and mini, Raffel et al. 2020,
 "Exploring the Limits of Transfer Learning" (arXiv:1910.10683) for small. ELECTRA: Clark et al. 2020 (arXiv:2003.10555)
-for small; tiny has the size of BERT's.
+for small; tiny has the size of BERT's. ViT: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"
+(arXiv:2010.11929) for base, Touvron et al. 2021 (DeiT, arXiv:2012.12877) for tiny; He et al. 2022, "Masked Autoencoders
+Are Scalable Vision Learners" (arXiv:2111.06377) for the decoder of mae-* and the loss over normalised patches.
 """
 
 from __future__ import annotations
@@ -66,6 +68,32 @@ def _llama(layers: int, hidden: int) -> dict[str, Any]:
     }
 
 
+def _vit(layers: int, hidden: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "model_type": "vit",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        **more,
+    }
+
+
+def _mae(encoder: Mapping[str, Any], layers: int, hidden: int, heads: int) -> dict[str, Any]:
+    """A ViT with the decoder that masked-image pretraining by MAE adds; its encoder makes a classifier as it is."""
+    return {
+        **encoder,
+        "model_type": "vit_mae",
+        "decoder_num_hidden_layers": layers,
+        "decoder_hidden_size": hidden,
+        "decoder_num_attention_heads": heads,
+        "decoder_intermediate_size": 4 * hidden,
+        "norm_pix_loss": True,
+    }
+
+
+_VIT_DIGITS = _vit(4, 64, 4, image_size=8, patch_size=2)
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bert-tiny": _bert(2, 128),
     "bert-mini": _bert(4, 256),
@@ -82,6 +110,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "gpt2-small": _gpt2(12, 768),
     "llama-tiny": _llama(2, 128),
     "llama-mini": _llama(4, 256),
+    "vit-digits": {**_VIT_DIGITS, "encoder_stride": 2},
+    "vit-tiny": _vit(12, 192, 3),
+    "vit-base": _vit(12, 768, 12),
+    "mae-digits": _mae(_VIT_DIGITS, 2, 48, 4),
+    "mae-base": _mae(_vit(12, 768, 12), 8, 512, 16),
 }
 
 

@@ -108,11 +108,11 @@ def run_unpadded(model: Any, *, first_only: bool = False) -> bool:
 def computed_tokens(model: nn.Module, batch: Mapping[str, Any], *, half: bool) -> int:
     """Tokens that a pass of `model` over a batch still on the host computes, padding among them where it runs padded.
 
-    `half` says whether it computes in half precision. A batch without tokens counts its rows.
+    `half` says whether it computes in half precision. A batch without token ids says its ``tokens``, or counts rows.
     """
     ids = batch.get("input_ids")
     if ids is None:
-        return len(next(iter(batch.values())))
+        return int(batch.get("tokens", len(next(iter(batch.values())))))
     rows, attention = batch.get("rows"), getattr(getattr(model, "config", None), "_attn_implementation", None)
     if attention == ATTENTION and rows is not None and _flattens(next(model.parameters()).device, half=half):
         tokens: int = sum(rows.lengths)

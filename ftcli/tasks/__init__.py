@@ -2,4 +2,10 @@
 
 from ftcli.registry import Table
 
-TASKS = Table("task", {"text-classification": "ftcli.tasks.text_classification:TextClassification"})
+TASKS = Table(
+    "task",
+    {
+        "text-classification": "ftcli.tasks.text_classification:TextClassification",
+        "image-classification": "ftcli.tasks.image_classification:ImageClassification",
+    },
+)

@@ -7,27 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from ftcli.contract import Batch, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows
+from ftcli.contract import Batch, Example, Outputs, Row
 from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, pad, set_up, settings, tokenize
-from ftcli.errors import DataError, UsageError
-from ftcli.losses.supervised import cross_entropy
-from ftcli.models.load import Source, load_weights
 from ftcli.models.unpadded import FlatRows, known_rows
-
-LABEL = Column(
-    "label",
-    "label",
-    ("label", "labels", "sentiment", "class", "category", "target", "intent", "polarity", "topic", "label_text",
-     "coarse_label", "rating", "stars", "score", "y", "output"),
-    required=False,
-)  # fmt: skip
+from ftcli.tasks.classification import LABEL, Classification
 
 
-class TextClassification:
-    """Sequence classification with softmax and cross-entropy; the head is the architecture's own."""
+class TextClassification(Classification):
+    """Sequence classification by the architecture's own head."""
 
     name = "text-classification"
     columns = (TEXT, LABEL)
@@ -36,123 +26,16 @@ class TextClassification:
     auto_class = AutoModelForSequenceClassification
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
+        super().__init__()
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.pad_to_multiple = PAD_TO_MULTIPLE
-        self.labels: list[str] = []
-        self._ids: dict[str, int] = {}
-        self._positions: dict[int, int] | None = None
         self._model_inputs: set[str] = {"input_ids", "attention_mask"}
         set_up(tokenizer, max_length)
-
-    # Labels ---------------------------------------------------------------------------------------------------
-
-    def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
-        """The label set of the training split: the source's own names in their order, else the values sorted."""
-        values = set(rows.column("label"))
-        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in values)
-        if names is not None:
-            beyond = sorted(v for v in values if whole and not 0 <= v < len(names))
-            if beyond:
-                raise DataError(
-                    f"labels {beyond} have no name; {len(names)} names are given: {', '.join(names)}",
-                    hint="--set data.label_names=... with one name for each of 0, 1, ...",
-                )
-            self._set_labels(list(names))
-        elif whole:
-            self._set_labels([str(v) for v in sorted(values)])
-        else:
-            self._set_labels(sorted({_name(v) for v in values}))
-        if len({self._id(v) for v in values}) < 2:
-            raise DataError(
-                f"the training split has one class only: '{_name(next(iter(values)))}'",
-                hint="a classifier needs rows of at least two labels; is --label-column right?",
-            )
-
-    def adopt(self, config: Any) -> None:
-        """Take the labels of a saved model."""
-        by_id = {int(i): str(n) for i, n in (config.id2label or {}).items()}
-        self._set_labels([by_id[i] for i in sorted(by_id)])
-
-    def align(self, names: Sequence[str] | None) -> str | None:
-        """Read whole-number labels of other data by `names`, its own names for 0, 1, ...; a note where they differ."""
-        if names is None or list(names) == self.labels:
-            return None
-        own = {name.casefold(): i for i, name in enumerate(self.labels)}
-        if all(name.casefold() in own for name in names):
-            self._positions = {i: own[name.casefold()] for i, name in enumerate(names)}
-            return None
-        if len(names) != len(self.labels):
-            raise DataError(
-                f"the data's labels ({', '.join(names[:10])}) are not the model's ({', '.join(self.labels[:10])})",
-                hint="--set data.label_names=... names the data's 0, 1, ... in the model's words",
-            )
-        return (
-            f"the data's labels ({', '.join(names[:10])}) are taken in their order for the model's "
-            f"({', '.join(self.labels[:10])}); --set data.label_names=... says otherwise"
-        )
-
-    def check_rows(self, rows: Rows) -> list[Problem]:
-        """Rows whose label the training split does not have."""
-        known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
-        return [
-            Problem(rows.place(i), f"label '{_name(value)}' is none of the {len(self.labels)} known ones: {known}")
-            for i, value in enumerate(rows.column("label"))
-            if self._id(value) is None
-        ]
-
-    def _set_labels(self, names: list[str]) -> None:
-        if len(set(names)) < len(names):
-            raise DataError(
-                f"two labels have the same name: {', '.join(sorted(n for n in names if names.count(n) > 1))}"
-            )
-        self.labels = names
-        self._ids = {name: i for i, name in enumerate(names)}
-
-    def _id(self, value: Any) -> int | None:
-        """A label's id: by name, or, for whole numbers that are no names, by position (0, 1, ...)."""
-        if self._positions is not None and isinstance(value, int) and not isinstance(value, bool):
-            return self._positions.get(value)
-        found = self._ids.get(_name(value))
-        # Names such as "2" mean the number itself, not the third label.
-        numbered = any(name.lstrip("-").isdigit() for name in self.labels)
-        if found is None and not numbered and isinstance(value, int) and not isinstance(value, bool):
-            return value if 0 <= value < len(self.labels) else None
-        return found
-
-    # Model ----------------------------------------------------------------------------------------------------
-
-    def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
-        """The model with a head for this label set, and the parameters that start fresh."""
-        config = source.config
-        before = dict(config.id2label or {})
-        config.num_labels = len(self.labels)
-        config.id2label = dict(enumerate(self.labels))
-        config.label2id = dict(self._ids)
-        config.problem_type = "single_label_classification"
-        model, fresh = load_weights(source, self.auto_class, config)
-        if not source.from_scratch and not fresh and list(before.values()) != self.labels and not _generic(before):
-            fresh = _start_over_head(model)
-        self.prepare(model)
-        return model, fresh
-
-    def load_model(self, source: Source) -> nn.Module:
-        """A model that already does this task, for evaluation and prediction."""
-        self.adopt(source.config)
-        model, fresh = load_weights(source, self.auto_class, source.config)
-        if fresh:
-            raise UsageError(
-                f"{source.name} has no trained head for {self.name} (missing: {', '.join(fresh[:4])})",
-                hint=f"train one first: ftcli finetune --model {source.name} --data D",
-            )
-        self.prepare(model)
-        return model
 
     def prepare(self, model: nn.Module) -> None:
         """Learn which inputs the model's forward pass takes."""
         self._model_inputs = set(inspect.signature(model.forward).parameters)
-
-    # Rows -> batches ------------------------------------------------------------------------------------------
 
     def encode(self, rows: Sequence[Row]) -> list[Example]:
         examples = tokenize(self.tokenizer, [row["text"] for row in rows], self.max_length)
@@ -177,69 +60,6 @@ class TextClassification:
             batch["labels"] = torch.tensor([e["label"] for e in examples], dtype=torch.int64)
         return batch
 
-    def counts(self, batch: Batch) -> dict[str, int]:
-        return {"loss": len(batch["labels"])}
-
-    # Batches -> answers ---------------------------------------------------------------------------------------
-
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
         with known_rows(batch["rows"]):
             return model(**{k: v for k, v in batch.items() if k in self._model_inputs and k != "labels"}).logits
-
-    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        return {"loss": cross_entropy(outputs, batch["labels"])}
-
-    def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]:
-        rows = torch.softmax(outputs.to(torch.float32), dim=-1).cpu().tolist()
-        found: list[Prediction] = []
-        for scores in rows:
-            best = max(range(len(scores)), key=scores.__getitem__)
-            found.append(
-                {
-                    "prediction": self.labels[best],
-                    "score": scores[best],
-                    "scores": dict(zip(self.labels, scores, strict=True)),
-                }
-            )
-        return found
-
-    def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
-        """The classification report of `predictions`; `check_rows` comes first."""
-        from ftcli.metrics.report import classification  # scikit-learn loads only where something is scored
-
-        references = [self._id(value) for value in rows.column("label")]
-        known = [i for i in references if i is not None]
-        assert len(known) == len(predictions), "every row has a known label and a prediction"
-        answers = [self._ids[p["prediction"]] for p in predictions]
-        return Evaluation(**classification(known, answers, self.labels, bootstrap=bootstrap, seed=seed))
-
-    def metric_names(self) -> list[str]:
-        from ftcli.metrics.report import classification
-
-        return ["loss", *classification([0], [0], self.labels, bootstrap=0, seed=0)["metrics"]]
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _generic(id2label: dict[Any, str]) -> bool:
-    return all(str(name).startswith("LABEL_") for name in id2label.values())
-
-
-def _start_over_head(model: nn.Module) -> list[str]:
-    """Re-initialise what is not the backbone: a head trained for other labels would be a silent wrong start."""
-    backbone = getattr(model, str(model.base_model_prefix), None)
-    inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
-    fresh = [name for name, p in model.named_parameters() if id(p) not in inside]
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if own and not any(id(p) in inside for p in own):
-            init = getattr(model, "_init_weights")  # noqa: B009
-            for parameter in own:
-                parameter._is_hf_initialized = False  # type: ignore[attr-defined]
-            module._is_hf_initialized = False  # type: ignore[assignment]
-            init(module)
-    return fresh

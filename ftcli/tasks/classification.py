@@ -1,0 +1,207 @@
+"""One label per row, whatever the row holds: the label set, the model with a head for it, loss, answers, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows
+from ftcli.errors import DataError, UsageError
+from ftcli.losses.supervised import cross_entropy
+from ftcli.models.load import Source, load_weights
+
+LABEL = Column(
+    "label",
+    "label",
+    ("label", "labels", "sentiment", "class", "category", "target", "intent", "polarity", "topic", "label_text",
+     "coarse_label", "rating", "stars", "score", "y", "output"),
+    required=False,
+)  # fmt: skip
+
+
+class Classification:
+    """Softmax and cross-entropy over a fitted label set; the head is the architecture's own.
+
+    Subclasses give `name`, `columns`, `main_metric`, `auto_class`, and the way from rows to the model's inputs.
+    """
+
+    name: str
+    auto_class: Any
+    """The transformers class that builds the architecture with its head."""
+
+    def __init__(self) -> None:
+        self.labels: list[str] = []
+        self._ids: dict[str, int] = {}
+        self._positions: dict[int, int] | None = None
+
+    # Labels ---------------------------------------------------------------------------------------------------
+
+    def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
+        """The label set of the training split: the source's own names in their order, else the values sorted."""
+        values = set(rows.column("label"))
+        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+        if names is not None:
+            beyond = sorted(v for v in values if whole and not 0 <= v < len(names))
+            if beyond:
+                raise DataError(
+                    f"labels {beyond} have no name; {len(names)} names are given: {', '.join(names)}",
+                    hint="--set data.label_names=... with one name for each of 0, 1, ...",
+                )
+            self._set_labels(list(names))
+        elif whole:
+            self._set_labels([str(v) for v in sorted(values)])
+        else:
+            self._set_labels(sorted({_name(v) for v in values}))
+        if len({self._id(v) for v in values}) < 2:
+            raise DataError(
+                f"the training split has one class only: '{_name(next(iter(values)))}'",
+                hint="a classifier needs rows of at least two labels; is --label-column right?",
+            )
+
+    def adopt(self, config: Any) -> None:
+        """Take the labels of a saved model."""
+        by_id = {int(i): str(n) for i, n in (config.id2label or {}).items()}
+        self._set_labels([by_id[i] for i in sorted(by_id)])
+
+    def align(self, names: Sequence[str] | None) -> str | None:
+        """Read whole-number labels of other data by `names`, its own names for 0, 1, ...; a note where they differ."""
+        if names is None or list(names) == self.labels:
+            return None
+        own = {name.casefold(): i for i, name in enumerate(self.labels)}
+        if all(name.casefold() in own for name in names):
+            self._positions = {i: own[name.casefold()] for i, name in enumerate(names)}
+            return None
+        if len(names) != len(self.labels):
+            raise DataError(
+                f"the data's labels ({', '.join(names[:10])}) are not the model's ({', '.join(self.labels[:10])})",
+                hint="--set data.label_names=... names the data's 0, 1, ... in the model's words",
+            )
+        return (
+            f"the data's labels ({', '.join(names[:10])}) are taken in their order for the model's "
+            f"({', '.join(self.labels[:10])}); --set data.label_names=... says otherwise"
+        )
+
+    def check_rows(self, rows: Rows) -> list[Problem]:
+        """Rows whose label the training split does not have."""
+        known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")
+        return [
+            Problem(rows.place(i), f"label '{_name(value)}' is none of the {len(self.labels)} known ones: {known}")
+            for i, value in enumerate(rows.column("label"))
+            if self._id(value) is None
+        ]
+
+    def _set_labels(self, names: list[str]) -> None:
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"two labels have the same name: {', '.join(sorted(n for n in names if names.count(n) > 1))}"
+            )
+        self.labels = names
+        self._ids = {name: i for i, name in enumerate(names)}
+
+    def _id(self, value: Any) -> int | None:
+        """A label's id: by name, or, for whole numbers that are no names, by position (0, 1, ...)."""
+        if self._positions is not None and isinstance(value, int) and not isinstance(value, bool):
+            return self._positions.get(value)
+        found = self._ids.get(_name(value))
+        # Names such as "2" mean the number itself, not the third label.
+        numbered = any(name.lstrip("-").isdigit() for name in self.labels)
+        if found is None and not numbered and isinstance(value, int) and not isinstance(value, bool):
+            return value if 0 <= value < len(self.labels) else None
+        return found
+
+    # Model ----------------------------------------------------------------------------------------------------
+
+    def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
+        """The model with a head for this label set, and the parameters that start fresh."""
+        config = source.config
+        before = dict(config.id2label or {})
+        config.num_labels = len(self.labels)
+        config.id2label = dict(enumerate(self.labels))
+        config.label2id = dict(self._ids)
+        config.problem_type = "single_label_classification"
+        model, fresh = load_weights(source, self.auto_class, config)
+        if not source.from_scratch and not fresh and list(before.values()) != self.labels and not _generic(before):
+            fresh = _start_over_head(model)
+        self.prepare(model)
+        return model, fresh
+
+    def load_model(self, source: Source) -> nn.Module:
+        """A model that already does this task, for evaluation and prediction."""
+        self.adopt(source.config)
+        model, fresh = load_weights(source, self.auto_class, source.config)
+        if fresh:
+            raise UsageError(
+                f"{source.name} has no trained head for {self.name} (missing: {', '.join(fresh[:4])})",
+                hint=f"train one first: ftcli finetune --model {source.name} --data D",
+            )
+        self.prepare(model)
+        return model
+
+    def prepare(self, model: nn.Module) -> None:
+        """Learn from the model what its inputs are."""
+
+    # Batches -> answers ---------------------------------------------------------------------------------------
+
+    def counts(self, batch: Batch) -> dict[str, int]:
+        return {"loss": len(batch["labels"])}
+
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": cross_entropy(outputs, batch["labels"])}
+
+    def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]:
+        rows = torch.softmax(outputs.to(torch.float32), dim=-1).cpu().tolist()
+        found: list[Prediction] = []
+        for scores in rows:
+            best = max(range(len(scores)), key=scores.__getitem__)
+            found.append(
+                {
+                    "prediction": self.labels[best],
+                    "score": scores[best],
+                    "scores": dict(zip(self.labels, scores, strict=True)),
+                }
+            )
+        return found
+
+    def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
+        """The classification report of `predictions`; `check_rows` comes first."""
+        from ftcli.metrics.report import classification  # scikit-learn loads only where something is scored
+
+        references = [self._id(value) for value in rows.column("label")]
+        known = [i for i in references if i is not None]
+        assert len(known) == len(predictions), "every row has a known label and a prediction"
+        answers = [self._ids[p["prediction"]] for p in predictions]
+        return Evaluation(**classification(known, answers, self.labels, bootstrap=bootstrap, seed=seed))
+
+    def metric_names(self) -> list[str]:
+        from ftcli.metrics.report import classification
+
+        return ["loss", *classification([0], [0], self.labels, bootstrap=0, seed=0)["metrics"]]
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _generic(id2label: dict[Any, str]) -> bool:
+    return all(str(name).startswith("LABEL_") for name in id2label.values())
+
+
+def _start_over_head(model: nn.Module) -> list[str]:
+    """Re-initialise what is not the backbone: a head trained for other labels would be a silent wrong start."""
+    backbone = getattr(model, str(model.base_model_prefix), None)
+    inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
+    fresh = [name for name, p in model.named_parameters() if id(p) not in inside]
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(id(p) in inside for p in own):
+            init = getattr(model, "_init_weights")  # noqa: B009
+            for parameter in own:
+                parameter._is_hf_initialized = False  # type: ignore[attr-defined]
+            module._is_hf_initialized = False  # type: ignore[assignment]
+            init(module)
+    return fresh

@@ -116,6 +116,8 @@ def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) ->
     else:
         what = f"no column for the {column.role}; columns: {_listed(reader.fields)}"
         hint = f"{flag}NAME"
+        if column.kind == "text" and any(map(are_images, values.values())):
+            hint = "these are images: --model preset:vit-tiny, or another model of images"
     if reader.header_hint and unlike_names(reader.fields):
         hint = reader.header_hint
     raise DataError(f"{reader.name}: {what}", hint=hint)

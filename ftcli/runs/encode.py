@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ftcli
 from ftcli.contract import Example, Rows, Task
@@ -31,9 +32,10 @@ def encode(
     key = _key(parts.task, rows) if cache is not None else None
     examples: Sequence[Example] | None = cache.load(key) if cache is not None and key is not None else None
     if examples is not None:
-        console.info(f"tokenize {split}: from the cache")
+        console.info(f"{_doing(parts)} {split}: from the cache")
     else:
-        examples = _encode(by or parts.task.encode, split, rows, console, stop)
+        with console.progress(f"{_doing(parts)} {split}", len(rows), "rows") as bar:
+            examples = _encode(by or parts.task.encode, rows, bar, stop)
         if cache is not None and key is not None and isinstance(examples, Tokens):
             cache.save(key, examples)
     cut = (
@@ -63,12 +65,14 @@ def _key(task: Task, rows: Rows) -> str | None:
     return key_of(facts)
 
 
-def _encode(by: Encode, split: str, rows: Rows, console: Console, stop: StopRequest | None) -> Sequence[Example]:
-    with console.progress(f"tokenize {split}", len(rows), "rows") as bar:
+def _doing(parts: Parts) -> str:
+    return "tokenize" if parts.source.images is None else "decode"
 
-        def encoded(count: int) -> None:
-            bar.advance(count)
-            if stop is not None:
-                stop.leave_if_due()
 
-        return encode_rows(by, rows, on_rows=encoded)
+def _encode(by: Encode, rows: Rows, bar: Any, stop: StopRequest | None) -> Sequence[Example]:
+    def encoded(count: int) -> None:
+        bar.advance(count)
+        if stop is not None:
+            stop.leave_if_due()
+
+    return encode_rows(by, rows, on_rows=encoded)

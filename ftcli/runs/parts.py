@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from ftcli.contract import Column, Data, Problem, Rows, Task
+from ftcli.data.columns import flag_of
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
 from ftcli.engine.optim import OPTIMIZERS
@@ -44,11 +45,28 @@ class Parts:
     """Of scoring a split."""
 
 
-def task_class(recipe: Recipe) -> Any:
-    """What makes the recipe's task (or, of a pretrained model, its objective) from a tokenizer and a length."""
+def task_class(recipe: Recipe, source: Source) -> Any:
+    """What makes the recipe's task (or, of a pretrained model, its objective) from a processor and a length.
+
+    UsageError where the model takes no rows of the task's kind.
+    """
+    takes_images = source.images is not None
     if recipe.objective is not None:
-        return partial(OBJECTIVES.part(recipe.objective), recipe=recipe)
-    return TASKS.part("text-classification" if recipe.task == "auto" else recipe.task)
+        name, kind = recipe.objective, OBJECTIVES.part(recipe.objective)
+        made = partial(kind, recipe=recipe)
+    else:
+        name = recipe.task
+        if name == "auto":  # a model of images has no other use for data; what is in the data says the rest
+            name = "image-classification" if takes_images else "text-classification"
+        made = kind = TASKS.part(name)
+    wants_images = any(column.kind == "image" for column in kind.columns)
+    if wants_images != takes_images:
+        takes, wants = ("images", "texts") if takes_images else ("texts", "images")
+        raise UsageError(
+            f"{name} is learnt from {wants}, and {source.name} ({source.config.model_type}) takes {takes}",
+            hint="--model preset:vit-tiny or another model of images" if wants_images else "another --model",
+        )
+    return made
 
 
 def require(recipe: Recipe) -> tuple[str, str]:
@@ -64,12 +82,14 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     """Model, data and task of a fine-tuning run. Cheap things are checked first."""
     if recipe.method != "full":
         raise UsageError(f"unknown method '{recipe.method}'", hint="known: full")
-    kind = task_class(recipe)
+    if recipe.task != "auto":
+        TASKS.check(recipe.task)
     place, source = look_up(recipe, console)
+    kind = task_class(recipe, source)
     data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=("train", "validation", "test"))
     check_columns(data, kind.columns, console)
     source = with_tokenizer(source, data, recipe, console)
-    task: Task = kind(source.tokenizer, source.max_length(recipe.train.max_length))
+    task: Task = kind(source.processor, source.max_length(recipe.train.max_length))
     # A few rows of many classes need not hold them all; they are classes all the same.
     task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
     data = drop_unknown(task, data, recipe.data)
@@ -105,13 +125,13 @@ def check_columns(data: Data, columns: Sequence[Column], console: Console) -> No
         if column.role not in data.columns:
             raise DataError(
                 f"{data.name} has no {column.role} column to train on",
-                hint=data.hint or f"--{column.kind}-column NAME names it",
+                hint=data.hint or f"{flag_of(column)}NAME names it",
             )
 
 
 def with_tokenizer(source: Source, data: Data, recipe: Recipe, console: Console) -> Source:
-    """The model with a tokenizer: its own, or one learnt from the training texts."""
-    if source.tokenizer is not None:
+    """The model with a tokenizer: its own, or one learnt from the training texts. One of images needs none."""
+    if source.processor is not None:
         return source
     length = source.max_length(recipe.train.max_length)
     texts = _Texts(data.splits["train"])
@@ -196,9 +216,12 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
         fine_tuned = EPOCHS_FROM_SCRATCH if source.from_scratch else EPOCHS_PRETRAINED
         chosen["train.epochs"] = EPOCHS_PRETRAINING if pretrains else fine_tuned
     if recipe.regularize.token_dropout is None:
-        hides = source.from_scratch and not pretrains  # an objective hides what it wants itself
+        # An objective hides what it wants itself.
+        hides = source.from_scratch and source.tokenizer is not None and not pretrains
         chosen["regularize.token_dropout"] = TOKEN_DROPOUT_FROM_SCRATCH if hides else 0.0
-    if recipe.train.max_length is None:
+    elif recipe.regularize.token_dropout and source.tokenizer is None:
+        raise UsageError(f"regularize.token_dropout hides words, and {source.name} takes images", hint="leave it out")
+    if recipe.train.max_length is None and source.tokenizer is not None:
         chosen["train.max_length"] = source.max_length(None)
     if recipe.eval.metric is None:
         chosen["eval.metric"] = task.main_metric

@@ -36,9 +36,9 @@ from ftcli.trackers.console import Console
 
 BY_ARCHITECTURE = {
     "gpt2": "clm", "llama": "clm", "qwen2": "clm", "mistral": "clm", "gpt_neox": "clm",
-    "t5": "denoising", "bart": "denoising", "electra": "rtd", "albert": "mlm+sop", "vit_mae": "masked-image",
+    "t5": "denoising", "bart": "denoising", "electra": "rtd", "albert": "mlm+sop",
 }  # fmt: skip
-"""What an architecture is made for; masked language modelling for all others."""
+"""What an architecture is made for; masked language modelling for all others of texts."""
 
 
 def run(
@@ -71,7 +71,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
         OBJECTIVES.check(recipe.objective)
     place, source = look_up(recipe, console)
     recipe = replace(recipe, objective=recipe.objective or objective_for(source))
-    kind = task_class(recipe)
+    kind = task_class(recipe, source)
     columns = kind.func.columns
     if any(column.kind == "text" for column in columns):
         data = load_corpus(recipe.data, recipe.corpus, columns, seed=recipe.seed)
@@ -79,13 +79,13 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
         data = load_data(recipe.data, columns, seed=recipe.seed, splits=("train", "validation"))
     check_columns(data, columns, console)
     source = with_tokenizer(source, data, recipe, console)
-    objective = kind(source.tokenizer, source.max_length(recipe.train.max_length))
+    objective = kind(source.processor, source.max_length(recipe.train.max_length))
     return build(recipe, console, place, source, data, objective)
 
 
 def objective_for(source: Source) -> str:
     """What the architecture of a model is made for."""
-    return BY_ARCHITECTURE.get(source.config.model_type, "mlm")
+    return "masked-image" if source.images is not None else BY_ARCHITECTURE.get(source.config.model_type, "mlm")
 
 
 def train(session: Session) -> dict[str, Any]:

@@ -86,8 +86,8 @@ def write_model(parts: Parts, folder: RunFolder, report: dict[str, Any], best: B
     """model/ as the transformers library loads it, with a model card; on the disk before a report says it is there."""
     model: Any = parts.model
     model.save_pretrained(folder.model)
-    tokenizer: Any = parts.source.tokenizer
-    tokenizer.save_pretrained(folder.model)
+    processor: Any = parts.source.processor
+    processor.save_pretrained(folder.model)
     for weights in folder.model.glob("*.safetensors"):  # written for their owner only, whatever the umask says
         weights.chmod((folder.model / "config.json").stat().st_mode & 0o777)
     (folder.model / "README.md").write_text(model_card(parts, report, best), encoding="utf-8")

@@ -112,9 +112,9 @@ def open_trained(recipe: Recipe) -> Trained:
     seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
     source = open_source(recipe.model)
     recipe = _as_pretrained(recipe, source)
-    if source.tokenizer is None:
+    if source.from_scratch:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")
-    task: Task = task_class(recipe)(source.tokenizer, source.max_length(recipe.train.max_length))
+    task: Task = task_class(recipe, source)(source.processor, source.max_length(recipe.train.max_length))
     model = task.load_model(source)
     speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
     return Trained(replace(recipe, task=task.name), source, task, model, precision)

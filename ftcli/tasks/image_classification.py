@@ -12,7 +12,6 @@ from transformers import AutoModelForImageClassification
 
 from ftcli.contract import Batch, Example, Outputs, Row
 from ftcli.data.pixels import IMAGE, Pixels
-from ftcli.errors import UsageError
 from ftcli.models.image_processors import classifier_config
 from ftcli.models.load import Source
 from ftcli.tasks.classification import LABEL, Classification
@@ -29,11 +28,6 @@ class ImageClassification(Classification):
 
     def __init__(self, processor: Any, max_length: int) -> None:
         super().__init__()
-        if not hasattr(processor, "rescale_factor"):
-            raise UsageError(
-                "the data are images, and the model takes none",
-                hint="--model google/vit-base-patch16-224, preset:vit-tiny or another model of images",
-            )
         self.processor = processor
         self.pad_to_multiple = 1
         self._pixels: Pixels | None = None

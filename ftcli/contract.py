@@ -150,6 +150,10 @@ class Objective(Task, Protocol):
     def deployed(self, model: nn.Module) -> nn.Module:
         """What of the trained model is saved for use; all of it but for parts that only training needs."""
 
+    def baseline(self, examples: Sequence[Example], validation: Sequence[Example]) -> dict[str, float]:
+        """What an answer reaches that looks at nothing of a row, by name: losses on `validation`, learnt from
+        `examples`; none where that has no meaning."""
+
     def prompt(self, text: str) -> str:
         """What of a text to predict from, for a person to see what the model has learnt."""
 

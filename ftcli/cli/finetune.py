@@ -49,11 +49,12 @@ def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
     metric = "f1_macro" if "f1_macro" in report["metrics"] else next(iter(report["metrics"]))
     split = report["data"]["split"]
+    file = "IMAGE.png" if report["task"] == "image-classification" else "INPUT.txt"
     name, own = shlex.quote(str(run)), f"--data {shlex.quote(data)}" if split == "test" else "--data TEST.csv"
     return [
         "",
         f"run       {run}  ({metric} {report['metrics'][metric]:.4f} on {split})",
         f"evaluate  ftcli evaluate {name} {own}",
-        f"predict   ftcli predict {name} INPUT.txt",
+        f"predict   ftcli predict {name} {file}",
         f"repeat    ftcli finetune {shlex.quote(f'{run}/recipe.yaml')}",
     ]

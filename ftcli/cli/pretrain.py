@@ -62,11 +62,15 @@ def command(
 def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
     name, metrics = shlex.quote(str(run)), report["metrics"]
-    beside = f", {metrics['unigram_loss']:.4f} by unigrams" if metrics.get("unigram_loss") is not None else ""
+    baselines = {"unigram_loss": "by unigrams", "mean_image_loss": "by the mean image"}
+    beside = "".join(
+        f", {metrics[name]:.4f} {what}" for name, what in baselines.items() if metrics.get(name) is not None
+    )
+    file = "IMAGE.png" if report["task"] == "masked-image" else "INPUT.txt"
     return [
         "",
         f"run       {run}  (loss {metrics['loss']:.4f} on {report['data']['split']}{beside})",
         f"finetune  ftcli finetune --model {name} --data D",
-        f"predict   ftcli predict {name} INPUT.txt",
+        f"predict   ftcli predict {name} {file}",
         f"repeat    ftcli pretrain {shlex.quote(f'{run}/recipe.yaml')}",
     ]

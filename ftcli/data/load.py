@@ -37,7 +37,7 @@ def load(recipe: DataRecipe, columns: tuple[Column, ...], *, seed: int, splits: 
     chosen: dict[str, TableRows] = {}
     for role in splits:
         if role in rows:
-            indices = limit(len(rows[role]), recipe.limit, seed, role)
+            indices = limit(len(rows[role]), _at_most(recipe, role), seed, role)
             chosen[role] = rows[role] if indices is None else rows[role].select(indices)
             if indices is not None:
                 work.notes.append(f"{role}: {len(indices)} of {len(rows[role])} rows, chosen at random")
@@ -52,6 +52,11 @@ def load(recipe: DataRecipe, columns: tuple[Column, ...], *, seed: int, splits: 
         skipped=tuple(work.problems),
         hint=work.hint,
     )
+
+
+def _at_most(recipe: DataRecipe, role: str) -> int | None:
+    given = (recipe.limit, recipe.limit_train if role == "train" else None)
+    return min((number for number in given if number is not None), default=None)
 
 
 @dataclass

@@ -10,6 +10,7 @@ OBJECTIVES = Table(
         "mlm": "ftcli.objectives.mlm:MaskedLanguageModelling",
         "mlm+nsp": "ftcli.objectives.sentence_pairs:NextSentence",
         "mlm+sop": "ftcli.objectives.sentence_pairs:SentenceOrder",
+        "masked-image": "ftcli.objectives.masked_image:MaskedImage",
         "rtd": "ftcli.objectives.rtd:ReplacedTokenDetection",
     },
 )

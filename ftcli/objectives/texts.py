@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.contract import Evaluation, Example, Prediction, Problem, Row, Rows
+from ftcli.data.pieces import Pieces, token_counts
 from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, Frame, documents, set_up, settings
 from ftcli.errors import UsageError
-from ftcli.metrics.language import bits_per_byte, perplexity
+from ftcli.metrics.language import bits_per_byte, perplexity, unigram_baseline
 from ftcli.models.load import Source, load_weights
 from ftcli.models.vocabulary import token_bytes
 from ftcli.recipe.schema import Recipe
@@ -95,6 +96,14 @@ class TextObjective:
         """All that `documents` depends on beside the row; None where it cannot be told."""
         of_tokenizer = settings(self.tokenizer)
         return None if of_tokenizer is None else {**of_tokenizer, "documents": 1}
+
+    def baseline(self, examples: Sequence[Example], validation: Sequence[Example]) -> dict[str, float]:
+        """The loss of a model that knows only how often each token occurs."""
+        if not isinstance(examples, Pieces):
+            return {}
+        targets, size = np.concatenate([example["labels"] for example in validation]), len(self.tokenizer)
+        counts = token_counts(examples.documents, size)
+        return {"unigram_loss": unigram_baseline(counts, np.bincount(targets, minlength=size))}
 
     # Sums -> report -------------------------------------------------------------------------------------------
 

@@ -84,6 +84,8 @@ class DataRecipe:
     """Share of train held out (seeded, stratified) where no validation split is; of a corpus 2,000 rows at most."""
     limit: int | None = _key(None, at_least=1)
     """Use at most this many rows of each split (a seeded, random choice)."""
+    limit_train: int | None = _key(None, at_least=1)
+    """Train on at most this many rows, the other splits whole: what can be learnt from few labels."""
     on_bad_row: Literal["fail", "skip"] = "fail"
     """What to do with rows that cannot be used: stop and list them, or skip, count and list them in the run folder."""
     token_cache: str | None = None
@@ -208,7 +210,7 @@ class PretrainRecipe:
     """What an objective makes of unlabelled data."""
 
     mask_rate: float | None = _key(None, above=0, below=1)
-    """Share of the tokens that are hidden; by default 0.15, or 0.3 where a BART writes the whole text anew."""
+    """Share that is hidden; by default 0.15 of the tokens (0.3 by BART), 0.75 of an image's patches (0.6 by SimMIM)."""
     mean_span: float = _key(3.0, at_least=1)
     """Tokens hidden at a time, on average, from a T5 or a BART."""
     mask_style: Literal["token", "whole-word", "span"] = "token"

@@ -14,12 +14,11 @@ import numpy as np
 from ftcli.contract import Example, Objective
 from ftcli.data.corpus import load_corpus
 from ftcli.data.load import load as load_data
-from ftcli.data.pieces import Pieces, token_counts
+from ftcli.data.pieces import Pieces
 from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.seeding import randomness_kept, seed_everything
-from ftcli.metrics.language import unigram_baseline
 from ftcli.models.load import Source
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace
@@ -93,10 +92,10 @@ def train(session: Session) -> dict[str, Any]:
     parts, console = session.parts, session.console
     examples = arranged(parts, "train", console, session.stop)
     validation = held_out(parts, "validation", console, session.stop)
-    baseline = baseline_of(examples, validation, len(parts.source.tokenizer or ()))
+    data, objective = parts.data, cast(Objective, parts.task)
+    baseline = objective.baseline(examples, validation)
     if baseline:
         console.info("  ".join(f"{name} {value:.4f}" for name, value in baseline.items()))
-    data, objective = parts.data, cast(Objective, parts.task)
     return training.fit(
         session,
         examples,
@@ -124,15 +123,6 @@ def held_out(parts: Parts, split: str, console: Console, stop: StopRequest | Non
     """The split as examples whose answers are drawn once and for all."""
     objective = cast(Objective, parts.task)
     return Corrupted(arranged(parts, split, console, stop), drawing(objective.corrupt, parts.recipe.seed))
-
-
-def baseline_of(examples: Sequence[Example], validation: Corrupted, vocabulary: int) -> dict[str, float]:
-    """The loss of a model that knows only how often each token occurs; nothing where examples are no texts."""
-    if not isinstance(examples, Pieces):
-        return {}
-    targets = np.concatenate([example["labels"] for example in validation])
-    counts = token_counts(examples.documents, vocabulary)
-    return {"unigram_loss": unigram_baseline(counts, np.bincount(targets, minlength=vocabulary))}
 
 
 def show(session: Session) -> None:

@@ -48,7 +48,7 @@ def inherited(model: str, given: dict[str, Any], data: str | None) -> Recipe:
         own = read_recipe(file)
         other_data = not _same(data, own.get("data.name"))
         for path, value in own.items():
-            if path == "data.limit" or (other_data and path.startswith("data.")):
+            if path in ("data.limit", "data.limit_train") or (other_data and path.startswith("data.")):
                 continue
             if path.startswith(INHERITED):
                 values[path] = (value, str(file))

@@ -35,6 +35,9 @@ class ImageClassification(Classification):
     def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
         return super().build_model(replace(source, config=classifier_config(source.config)))
 
+    def load_model(self, source: Source) -> nn.Module:
+        return super().load_model(replace(source, config=classifier_config(source.config)))
+
     def prepare(self, model: nn.Module) -> None:
         self._pixels = Pixels(self.processor, model.config)
 

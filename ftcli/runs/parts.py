@@ -135,9 +135,7 @@ def with_tokenizer(source: Source, data: Data, recipe: Recipe, console: Console)
         return source
     length = source.max_length(recipe.train.max_length)
     texts = _Texts(data.splits["train"])
-    source = source.with_tokenizer(
-        train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length)
-    )
+    source = source.with_tokenizer(train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length))
     console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
     return source
 

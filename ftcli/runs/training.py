@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from ftcli.contract import Example
+from ftcli.data.mixture import MixedSampler
+from ftcli.data.pieces import Pieces
 from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
 from ftcli.engine.augment import TokenDropout
@@ -181,13 +183,23 @@ def write_recipe(folder: RunFolder, recipe: Recipe) -> None:
     folder.write("recipe.yaml", to_yaml(replace(recipe, out=None), without_secrets))
 
 
+def build_sampler(parts: Parts, examples: Sequence[Example]) -> Sampler | MixedSampler:
+    """Which examples make which step; those of several weighted sources in proportion."""
+    train, seed, data = parts.recipe.train, parts.recipe.seed, parts.data
+    sizes, tokens = lengths(examples), train.tokens_per_step
+    if not data.weights or not isinstance(examples, Pieces):
+        return Sampler(sizes, train.rows_per_step, seed, tokens_per_step=tokens)
+    groups = data.groups["train"][examples.first[:, 0]]
+    return MixedSampler(sizes, groups, data.weights, train.rows_per_step, seed, tokens_per_step=tokens)
+
+
 def build_loop(
     parts: Parts, examples: Sequence[Example], draw: Callable[[Example, int, int], Example] | None = None
 ) -> Loop:
     """Sampler, optimiser, schedule and loop of a run."""
     recipe = parts.recipe
     train = recipe.train
-    sampler = Sampler(lengths(examples), train.rows_per_step, recipe.seed, tokens_per_step=train.tokens_per_step)
+    sampler = build_sampler(parts, examples)
     total = count_steps(train, sampler.steps)
     optimizer = optim.OPTIMIZERS.part(recipe.optimizer.name)(parts.model, recipe.optimizer)
     factor = schedule.factor(recipe.schedule, total)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -69,6 +72,15 @@ def ticks(low: float, high: float, most: int) -> list[float]:
         if step >= apart * (1 - 1e-9) and last - first < most:
             return [number * step for number in range(first, last + 1)] or [low]
     return [low]
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl; none where there is no such file, and none of lines that are no records."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with suppress(ValueError, RecursionError):
+            found.append(json.loads(line))
+    return [record for record in found if isinstance(record, dict)]
 
 
 # Text --------------------------------------------------------------------------------------------------------
@@ -173,8 +185,6 @@ def write_png(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
     train, validation = series(records, "train"), series(records, "validation")
     if not train and not validation:
         return False
-    import logging
-
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of building a cache of fonts
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -23,6 +23,7 @@ from ftcli.models.load import Source
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace
 from ftcli.recipe.schema import Recipe
+from ftcli.reports.loss_curve import read_metrics, text_curve, write_png
 from ftcli.runs import dry_run, training
 from ftcli.runs.encode import encode
 from ftcli.runs.environment import prepare_process
@@ -152,4 +153,17 @@ def finish(session: Session, validation: Corrupted, baseline: dict[str, float], 
     deployed = cast(Objective, parts.task).deployed(parts.model)
     write_model(replace_parts(parts, model=deployed), session.folder, report, best)
     write_reports(session.folder.path, report)
+    draw_curve(session)
     return report
+
+
+def draw_curve(session: Session) -> None:
+    """The loss over the steps: for the person who waits, and as loss_curve.png in the run folder."""
+    folder, console = session.folder.path, session.console
+    records = read_metrics(folder / "metrics.jsonl")
+    if curve := text_curve(records, ascii=console.plain):
+        console.info(curve)
+    try:
+        write_png(records, folder / "loss_curve.png")
+    except (ImportError, OSError) as error:
+        console.warn(f"loss_curve.png could not be drawn ({error})")

@@ -48,6 +48,11 @@ class Console:
         self._clock = clock
         self._screen = _Screen(self._stream) if not self._quiet and _is_terminal(self._stream) else None
 
+    @property
+    def plain(self) -> bool:
+        """True where text goes to a pipe or a log: it should keep to ASCII."""
+        return self._screen is None
+
     def info(self, text: str) -> None:
         """Say `text` (lines are kept)."""
         self._say(text, "", logging.INFO)

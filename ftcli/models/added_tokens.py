@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,18 @@ def read_tokens(value: str) -> list[str]:
     return tokens
 
 
-@torch.no_grad()
 def add_tokens(model: nn.Module, tokenizer: Any, tokens: Sequence[str]) -> int:
-    """Add `tokens` to both, whole words each; returns how many were not one piece already.
+    """Add `tokens` to both, whole words each; returns how many were not one piece already. See `extend` and `grow`."""
+    added = extend(tokenizer, tokens)
+    grow(model, added)
+    return len(added)
 
-    The new row of the input embedding, and of the output layer and its bias, is the mean of the rows of the pieces that
-    the token was split into before (Gee et al. 2022, "Fast Vocabulary Transfer for Language Model Compression",
-    arXiv:2402.09977), so that the model reads it as much like before as one row can. Pieces that are the unknown token
-    count only where there are no others. UsageError for a token that is nothing to the tokenizer.
+
+def extend(tokenizer: Any, tokens: Sequence[str]) -> dict[int, list[int]]:
+    """Add `tokens` to the tokenizer; new id -> the ids of the pieces that the token was split into before.
+
+    Tokens that are one piece already stay as they are. Pieces that are the unknown token count only where there are no
+    others. UsageError for a token that is nothing to the tokenizer.
     """
     pieces: dict[str, list[int]] = {}
     for token in tokens:
@@ -46,16 +50,25 @@ def add_tokens(model: nn.Module, tokenizer: Any, tokens: Sequence[str]) -> int:
         if not any(len(ids) == 1 and ids[0] != tokenizer.unk_token_id for ids in (alone, after_space)):
             pieces[token] = [i for i in alone if i != tokenizer.unk_token_id] or alone
     tokenizer.add_tokens([AddedToken(token, single_word=True, normalized=True) for token in pieces])
-    places = {tokenizer.convert_tokens_to_ids(token): ids for token, ids in pieces.items()}
+    return {tokenizer.convert_tokens_to_ids(token): ids for token, ids in pieces.items()}
+
+
+@torch.no_grad()
+def grow(model: nn.Module, added: Mapping[int, Sequence[int]]) -> None:
+    """Give the ids `extend` added rows of their own, in the input embedding and in the output layer and its bias.
+
+    Each begins as the mean of its pieces' rows (Gee et al. 2022, "Fast Vocabulary Transfer for Language Model
+    Compression", arXiv:2402.09977), so that the model reads the token as much like before as one row can.
+    """
     body: Any = model
-    if len(tokenizer) > len(body.get_input_embeddings().weight):  # there may be rows to spare
-        body.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    size = max(added, default=-1) + 1
+    if size > len(body.get_input_embeddings().weight):  # there may be rows to spare
+        body.resize_token_embeddings(size, mean_resizing=False)
         _part_bias(body)
     for rows in _rows(body):
         before = rows.clone()
-        for place, ids in places.items():
-            rows[place] = before[ids].mean(0)
-    return len(places)
+        for place, ids in added.items():
+            rows[place] = before[list(ids)].mean(0)
 
 
 def _rows(model: Any) -> list[Tensor]:

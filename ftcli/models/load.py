@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from ftcli.errors import FtcliError, UsageError, did_you_mean
 from ftcli.hub import as_reachable, endpoint
+from ftcli.models.added_tokens import extend, grow
 from ftcli.models.image_processors import open_processor, plain_processor, takes_images
 from ftcli.models.presets import preset
 from ftcli.recipe.schema import ModelRecipe
@@ -42,6 +43,8 @@ class Source:
     """What the user should know of where it came from."""
     images: Any = None
     """The image processor of a model that takes images."""
+    added: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Tokens that the tokenizer has and the weights lack: id -> ids of its pieces (see `added_tokens.extend`)."""
 
     @property
     def processor(self) -> Any:
@@ -89,6 +92,13 @@ class Source:
             if getattr(config, f"{role}_token_id", None) is not None:
                 setattr(config, f"{role}_token_id", getattr(tokenizer, f"{role.removeprefix('forced_')}_token_id"))
         return replace(self, tokenizer=tokenizer)
+
+    def with_tokens(self, tokens: Sequence[str]) -> Source:
+        """The model with `tokens` in its tokenizer, and in its weights once they are read."""
+        if self.tokenizer is None:
+            raise UsageError(f"model.add_tokens: {self.name} reads no texts", hint="leave it out")
+        added = extend(self.tokenizer, tokens)
+        return self.with_tokenizer(self.tokenizer) if self.from_scratch else replace(self, added=added)
 
 
 def open_source(recipe: ModelRecipe) -> Source:
@@ -179,6 +189,8 @@ def load_weights(
     fresh = {*report["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"])}
     if len(fresh) == len(model.state_dict()):
         raise UsageError(f"no weight of {source.name} fits a {config.model_type} model; is this its checkpoint?")
+    if source.added:
+        grow(model, source.added)
     return model.float(), sorted(fresh)
 
 

@@ -50,6 +50,8 @@ class ModelRecipe:
     config: Mapping[str, Any] = _key({}, free=True)
     """Changes to the model's configuration, e.g. hidden_size of a preset."""
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
+    add_tokens: str | None = None
+    """Words to add to the vocabulary: a list with commas, or a file of lines. Each begins as the mean of its pieces."""
     trust_remote_code: bool = False
     """Run Python code that comes with a model, if you trust its author; only the command line can say so."""
 

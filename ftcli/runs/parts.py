@@ -17,6 +17,7 @@ from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.precision import Precision, for_training, pick_device, pick_precision
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
+from ftcli.models.added_tokens import read_tokens
 from ftcli.models.load import Source, open_source, set_dropout
 from ftcli.models.tokenizers import train_tokenizer
 from ftcli.objectives import OBJECTIVES
@@ -130,13 +131,19 @@ def check_columns(data: Data, columns: Sequence[Column], console: Console) -> No
 
 
 def with_tokenizer(source: Source, data: Data, recipe: Recipe, console: Console) -> Source:
-    """The model with a tokenizer: its own, or one learnt from the training texts. One of images needs none."""
-    if source.processor is not None:
-        return source
-    length = source.max_length(recipe.train.max_length)
-    texts = _Texts(data.splits["train"])
-    source = source.with_tokenizer(train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length))
-    console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
+    """The model with a tokenizer: its own or one learnt from the training texts, and the words to be added. One of
+    images needs none."""
+    if source.processor is None:
+        length = source.max_length(recipe.train.max_length)
+        texts = _Texts(data.splits["train"])
+        source = source.with_tokenizer(train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length))
+        console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
+    if recipe.model.add_tokens is not None:
+        tokens, before = read_tokens(recipe.model.add_tokens), len(source.tokenizer or ())
+        source = source.with_tokens(tokens)
+        new = len(source.tokenizer or ()) - before
+        left = f"; {len(tokens) - new:,} are single tokens already" if new < len(tokens) else ""
+        console.note(f"{new:,} words added to the vocabulary{left}")
     return source
 
 

@@ -44,13 +44,29 @@ class Pieces(Sequence[Example]):
             return [self[i] for i in range(*row.indices(len(self)))]
         if not -len(self) <= row < len(self):
             raise IndexError(f"piece {row} of {len(self)}")
-        frame, text = self.frame, self._run(self.first[row])
-        parts = [frame.before, text, frame.after]
-        types = len(frame.before) + len(text) + len(frame.after)
-        if self.second is not None:
-            other = self._run(self.second[row])
-            parts = [frame.before, text, frame.between, other, frame.after]
-            types = len(frame.before) + len(text) + len(frame.between)
+        return self._made(row, self._runs(row))
+
+    def shortened(self, row: int, longest: int) -> Example:
+        """The example with its texts ending earlier, in proportion, so that it has at most `longest` tokens; of each
+        text one is left in any case."""
+        runs, frame = self._runs(row), self.frame
+        sizes = runs[:, 2] - runs[:, 1]
+        special = len(frame.before) + len(frame.after) + (len(frame.between) if len(runs) > 1 else 0)
+        kept = np.maximum(1, sizes * (longest - special) // max(1, int(sizes.sum())))
+        runs[:, 2] = runs[:, 1] + np.minimum(sizes, kept)
+        return self._made(row, runs)
+
+    def _runs(self, row: int) -> np.ndarray:
+        """(texts, 3) document, start and end."""
+        return np.stack([of_all[row] for of_all in (self.first, self.second) if of_all is not None])
+
+    def _made(self, row: int, runs: np.ndarray) -> Example:
+        frame, texts = self.frame, [self._run(run) for run in runs]
+        parts = [frame.before, texts[0], frame.after]
+        types = len(frame.before) + len(texts[0]) + len(frame.after)
+        if len(texts) > 1:
+            parts = [frame.before, texts[0], frame.between, texts[1], frame.after]
+            types = len(frame.before) + len(texts[0]) + len(frame.between)
         ids = np.concatenate([np.asarray(part, dtype=np.int32) for part in parts])
         example: Example = {"input_ids": ids}
         if self.with_types:

@@ -122,6 +122,10 @@ class TrainRecipe:
     """Tokens per forward pass: rows of like length until there are as many. Takes the place of batch_size."""
     max_length: int | None = _key(None, at_least=3)
     """Tokens per text; longer ones are cut (and counted). By default what the model takes, at most 512."""
+    batch_warmup: float = _key(0.0, at_least=0, below=1)
+    """Share of all steps, at the start, over which the rows or tokens of a step grow from an eighth to all."""
+    length_warmup: float = _key(0.0, at_least=0, below=1)
+    """Share of all steps, at the start, over which texts are cut short, from an eighth of the longest on (pretrain)."""
     clip: float | None = _key(1.0, above=0)
     """Largest norm of the gradient; null for no clipping."""
     unpadded: bool = True
@@ -155,7 +159,8 @@ class TrainRecipe:
     @property
     def step_in_words(self) -> str:
         """What one optimiser step takes in."""
-        return f"{self.rows_per_step} rows" if self.tokens_per_step is None else f"{self.tokens_per_step:,} tokens"
+        said = f"{self.rows_per_step} rows" if self.tokens_per_step is None else f"{self.tokens_per_step:,} tokens"
+        return f"{said}, fewer in the first {100 * self.batch_warmup:.3g} %" if self.batch_warmup else said
 
     @property
     def rows_per_pass(self) -> int:

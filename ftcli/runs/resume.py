@@ -31,6 +31,8 @@ FREE = (
 NAMES = ("model.name", "data.name")
 RAISED = ("train.epochs", "train.max_steps")
 """Settings that may be raised: the run goes on for longer."""
+SHARES = ("train.batch_warmup", "train.length_warmup")
+"""Shares of all steps that decide what is in the first ones: with them, a longer run is another one from its start."""
 BITS = {"versions": ("torch", "transformers", "tokenizers"), "hardware": ("device", "device_name", "threads")}
 """What in environment.json the last bits of a result depend on."""
 
@@ -113,11 +115,12 @@ def settled_before(before: Mapping[str, Any], rows_per_step: int) -> int | None:
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """What makes it another run, and what only makes it longer, in words."""
     different, raised = [], []
+    fixed = any(before.get(key) for key in SHARES)
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
         if old == new or key.startswith(FREE):
             continue
-        if key in RAISED and _higher(new, old):
+        if key in RAISED and _higher(new, old) and not fixed:
             raised.append(f"{key} is {new} now, {old} before")
         else:
             different.append(f"{key}: {old} before, {new} now")

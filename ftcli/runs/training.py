@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,11 +18,12 @@ from ftcli.engine.augment import TokenDropout
 from ftcli.engine.evaluate import lengths
 from ftcli.engine.forward import compile_forward
 from ftcli.engine.interrupt import StopRequest
+from ftcli.engine.lengthen import Lengthening
 from ftcli.engine.loop import Loop, count_steps
 from ftcli.engine.seeding import seed_everything
-from ftcli.errors import FtcliError
+from ftcli.errors import FtcliError, UsageError
 from ftcli.recipe.load import to_yaml
-from ftcli.recipe.schema import Recipe
+from ftcli.recipe.schema import Recipe, TrainRecipe
 from ftcli.runs import batch_size
 from ftcli.runs.best import Best
 from ftcli.runs.environment import describe, model_fingerprint, prepare_process
@@ -183,7 +185,7 @@ def write_recipe(folder: RunFolder, recipe: Recipe) -> None:
     folder.write("recipe.yaml", to_yaml(replace(recipe, out=None), without_secrets))
 
 
-def build_sampler(parts: Parts, examples: Sequence[Example]) -> Sampler | MixedSampler:
+def build_sampler(parts: Parts, examples: Sequence[Example]) -> Sampler:
     """Which examples make which step; those of several weighted sources in proportion."""
     train, seed, data = parts.recipe.train, parts.recipe.seed, parts.data
     sizes, tokens = lengths(examples), train.tokens_per_step
@@ -200,7 +202,14 @@ def build_loop(
     recipe = parts.recipe
     train = recipe.train
     sampler = build_sampler(parts, examples)
-    total = count_steps(train, sampler.steps)
+    total = plan_steps(train, sampler)
+    if train.length_warmup:
+        if draw is None or not isinstance(examples, Pieces):
+            raise UsageError(
+                "train.length_warmup cuts texts to pretrain on, and there are none here",
+                hint="--set train.length_warmup=0",
+            )
+        draw = Lengthening(draw, examples, sampler, math.ceil(train.length_warmup * total), int(max(lengths(examples))))
     optimizer = optim.OPTIMIZERS.part(recipe.optimizer.name)(parts.model, recipe.optimizer)
     factor = schedule.factor(recipe.schedule, total)
     rate = recipe.regularize.token_dropout
@@ -208,3 +217,21 @@ def build_loop(
     return Loop(
         parts.task, parts.model, examples, sampler, optimizer, factor, parts.precision, train, total, augment, draw
     )
+
+
+def plan_steps(train: TrainRecipe, sampler: Sampler) -> int:
+    """How many steps there are, with the sampler warmed up where the recipe says so."""
+    total = count_steps(train, sampler.steps)
+    if train.batch_warmup and isinstance(sampler, MixedSampler):
+        raise UsageError(
+            "train.batch_warmup does not go with several sources mixed by weight",
+            hint="--set train.batch_warmup=0, or one folder with all the texts",
+        )
+    for _ in range(_SETTLED_AFTER if train.batch_warmup else 0):
+        sampler.warm_up(math.ceil(train.batch_warmup * total))
+        total = count_steps(train, sampler.steps)
+    return total
+
+
+_SETTLED_AFTER = 4
+"""Rounds after which a warm-up is the share asked for of the steps there are: smaller ones make them more."""

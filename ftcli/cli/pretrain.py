@@ -62,14 +62,18 @@ def command(
 def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
     name, metrics = shlex.quote(str(run)), report["metrics"]
-    baselines = {"unigram_loss": "by unigrams", "mean_image_loss": "by the mean image"}
-    beside = "".join(
-        f", {metrics[name]:.4f} {what}" for name, what in baselines.items() if metrics.get(name) is not None
-    )
+    # Of several losses, unigrams have an answer to the one over tokens.
+    loss = next((value for name, value in metrics.items() if name.endswith("_loss")), None)
+    told = f"loss {metrics['loss']:.4f} on {report['data']['split']}"
+    if (unigrams := metrics.get("unigram_loss")) is not None:
+        several = f"; over tokens {loss:.4f}" if loss != unigrams else ""
+        told += f"{several}, {unigrams:.4f} by unigrams"
+    if (mean := metrics.get("mean_image_loss")) is not None:
+        told += f", {mean:.4f} by the mean image"
     file = "IMAGE.png" if report["task"] == "masked-image" else "INPUT.txt"
     return [
         "",
-        f"run       {run}  (loss {metrics['loss']:.4f} on {report['data']['split']}{beside})",
+        f"run       {run}  ({told})",
         f"finetune  ftcli finetune --model {name} --data D",
         f"predict   ftcli predict {name} {file}",
         f"repeat    ftcli pretrain {shlex.quote(f'{run}/recipe.yaml')}",

@@ -39,14 +39,15 @@ def recompute_activations(model: nn.Module, name: str) -> None:
 
     Gradient checkpointing of Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost" (arXiv:1604.06174).
     """
-    own: Any = model
-    if not getattr(own, "supports_gradient_checkpointing", False):
-        raise UsageError(
-            f"train.activation_checkpointing: {name} ({type(model).__name__}) cannot compute activations again",
-            hint="--set train.activation_checkpointing=false; a smaller --batch-size needs less memory too",
-        )
-    enable = getattr(own, "activation_checkpointing_enable", None) or own.gradient_checkpointing_enable
-    enable({"use_reentrant": False})
+    parts: list[Any] = [*_architectures(model)] or [model]
+    for part in parts:
+        if not getattr(part, "supports_gradient_checkpointing", False):
+            raise UsageError(
+                f"train.activation_checkpointing: {name} ({type(part).__name__}) cannot compute activations again",
+                hint="--set train.activation_checkpointing=false; a smaller --batch-size needs less memory too",
+            )
+        enable = getattr(part, "activation_checkpointing_enable", None) or part.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
 
 def compile_forward(model: nn.Module) -> None:
@@ -54,7 +55,8 @@ def compile_forward(model: nn.Module) -> None:
 
     Nothing is compiled before the first forward pass; a failure to is raised there (see `compiler_failed`).
     """
-    model.compile()
+    for part in [*_architectures(model)] or [model]:
+        part.compile()
 
 
 def compiler_failed(error: BaseException) -> bool:

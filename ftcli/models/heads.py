@@ -24,7 +24,8 @@ def at_places(places: Tensor) -> Iterator[None]:
 
 def head_at_places(model: Any) -> None:
     """Have `model` able to compute its head for the places of `at_places` only; other calls are as they were."""
-    base = getattr(model, model.base_model_prefix)
+    encodes_first = model.config.is_encoder_decoder
+    base = model.get_decoder() if encodes_first else getattr(model, model.base_model_prefix)
     assert isinstance(base, nn.Module)
     base.register_forward_hook(_choose)
 

@@ -20,6 +20,7 @@ from ftcli.data.pieces import Pieces, cut, document_lengths
 from ftcli.data.texts import pad, tokenize
 from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
+from ftcli.models.heads import at_places, head_at_places
 from ftcli.objectives.texts import TextObjective
 from ftcli.recipe.schema import Recipe
 
@@ -56,7 +57,8 @@ class Denoising(TextObjective):
         self._start: int = tokenizer.pad_token_id or 0
 
     def prepare(self, model: nn.Module) -> None:
-        """Learn what the model's decoder starts with."""
+        """Learn what the model's decoder starts with; what is padding costs no vocabulary of logits."""
+        head_at_places(model)
         start = getattr(model.config, "decoder_start_token_id", None)
         self._start = self._start if start is None else start
 
@@ -137,8 +139,8 @@ class Denoising(TextObjective):
         if "labels" not in batch:
             return self._write(model, read)
         # The decoder sees what came before only: padding after the end needs no mask.
-        logits = model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits
-        return logits.flatten(0, 1).index_select(0, batch["places"])
+        with at_places(batch["places"]):
+            return model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits[0]
 
     def _write(self, model: Any, read: Batch) -> Tensor:
         more = 0 if len(self.sentinels) else read["input_ids"].shape[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,10 @@ from ftcli.models.vocabulary import token_bytes
 from ftcli.recipe.schema import Recipe
 
 WRONG_KIND = "--objective mlm for an encoder, clm for a decoder, denoising for an encoder-decoder"
+
+
+COUNTED = 1000
+"""Training examples whose answers are looked at for tokens that no text has."""
 
 
 class TextObjective:
@@ -101,9 +105,18 @@ class TextObjective:
         """The loss of a model that knows only how often each token occurs."""
         if not isinstance(examples, Pieces):
             return {}
-        targets, size = np.concatenate([example["labels"] for example in validation]), len(self.tokenizer)
+        size, seed = len(self.tokenizer), self.recipe.seed
         counts = token_counts(examples.documents, size)
-        return {"unigram_loss": unigram_baseline(counts, np.bincount(targets, minlength=size))}
+        rows = range(0, len(examples), max(1, len(examples) // COUNTED))
+        some = _targets([self.corrupt(examples[row], np.random.default_rng([seed, 0, row])) for row in rows], size)
+        # What an objective adds (sentinels, ends) is in no document: as often as beside the text of those answers.
+        added = np.where(counts == 0, some, 0)
+        counts = counts + added * counts.sum() / max(1, some.sum() - added.sum())
+        return {"unigram_loss": unigram_baseline(counts, _targets(validation, size))}
+
+    def corrupt(self, example: Example, random: np.random.Generator) -> Example:
+        """The example with its answers."""
+        raise NotImplementedError
 
     # Sums -> report -------------------------------------------------------------------------------------------
 
@@ -147,3 +160,8 @@ class TextObjective:
     def metric_names(self) -> list[str]:
         nothing: Prediction = {what: dict.fromkeys(self.terms, 0) for what in ("nll", "count", "correct")}
         return ["loss", *self.score([], [{**nothing, "bytes": 1.0}], bootstrap=0, seed=0).metrics]  # type: ignore[arg-type]
+
+
+def _targets(examples: Iterable[Example], vocabulary: int) -> np.ndarray:
+    """(vocabulary,) how often each token is asked for."""
+    return np.bincount(np.concatenate([example["labels"] for example in examples]), minlength=vocabulary)

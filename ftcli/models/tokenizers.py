@@ -44,7 +44,7 @@ def train_tokenizer(
     many of them, see `RARE`.
 
     Args:
-        texts: Gone through up to three times, in the same order.
+        texts: Gone through twice.
         recipe: The kind of vocabulary, its size and what is done to texts first.
         model_type: As in a model's configuration.
         max_length: Tokens per text that the model takes.
@@ -56,18 +56,19 @@ def train_tokenizer(
     kind = made_for.kind if recipe.kind == "auto" else recipe.kind
     lowercase = kind == "wordpiece" if recipe.lowercase is None else recipe.lowercase
     roles = made_for.tokens(unknown=kind != "byte-bpe")
-    # What stands before a mask belongs to it where the space is part of the word it hides.
-    special = [
-        AddedToken(
-            token, special=True, normalized=False, lstrip=kind != "wordpiece" and token == roles.get("mask_token")
-        )
-        for token in dict.fromkeys([*roles.values(), *_names(recipe.special_tokens)])
-    ]
+    # Where the space before a word is part of it, the one before a mask or a sentinel is part of what these hide.
+    eats_space = {roles.get("mask_token"), *made_for.sentinels} if kind != "wordpiece" else set()
+
+    def special_token(token: str) -> AddedToken:
+        return AddedToken(token, special=True, normalized=False, lstrip=token in eats_space)
+
+    special = [*map(special_token, dict.fromkeys([*roles.values(), *_names(recipe.special_tokens)]))]
     size = max(0, recipe.vocab_size - len(made_for.sentinels))
     core = KINDS[kind](_Order(texts, recipe.normalizer, lowercase, special, roles.get("unk_token"), size))
-    core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in reversed(made_for.sentinels)])
+    core.add_special_tokens([*map(special_token, reversed(made_for.sentinels))])
     core.post_processor = _around(made_for, core, trim=kind == "byte-bpe")
-    others = [*(token.content for token in special if token.content not in roles.values()), *made_for.sentinels]
+    others = [token.content for token in special if token.content not in (*roles.values(), *made_for.sentinels)]
+    others += made_for.sentinels
     options: dict[str, Any] = {"model_max_length": max_length}
     if others:
         options["extra_special_tokens"] = others
@@ -134,6 +135,8 @@ def _wordpiece(order: _Order) -> Tokenizer:
         vocab_size=order.size,
         min_frequency=MIN_FREQUENCY,
         special_tokens=[*order.special, *letters, *(f"##{letter}" for letter in inner)],
+        initial_alphabet=letters,
+        limit_alphabet=len(letters),
         show_progress=False,
     )
     core.train_from_iterator(iter(order.texts), trainer)

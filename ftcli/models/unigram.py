@@ -104,7 +104,7 @@ def _points(text: str) -> NDArray[np.uint32]:
 
 
 @dataclass(frozen=True)
-class _Lattice:
+class Lattice:
     """All ways to write some strings with pieces: edges from node to node, in the order in which they can be passed."""
 
     first: Ints
@@ -118,11 +118,11 @@ class _Lattice:
     """(edges,) the string each edge is part of."""
 
     @classmethod
-    def of(cls, first: Ints, last: Ints, sources: Ints, targets: Ints, pieces: Ints, owners: Ints) -> _Lattice:
+    def of(cls, first: Ints, last: Ints, sources: Ints, targets: Ints, pieces: Ints, owners: Ints) -> Lattice:
         order = np.argsort((sources - first[owners]) * (LONGEST_PIECE + 1) + targets - sources, kind="stable")
         return cls(first, last, sources[order], targets[order], pieces[order], owners[order])
 
-    def keep(self, stays: Bools, strings: Bools | None = None) -> _Lattice:
+    def keep(self, stays: Bools, strings: Bools | None = None) -> Lattice:
         """Without the edges of pieces that do not stay, the others numbered anew; so too with the strings."""
         edges = stays[self.pieces]
         first, last, owners = self.first, self.last, self.owners
@@ -130,7 +130,7 @@ class _Lattice:
             edges &= strings[owners]
             first, last, owners = first[strings], last[strings], _numbers(strings)[owners]
         kept = (self.sources[edges], self.targets[edges], _numbers(stays)[self.pieces[edges]], owners[edges])
-        return _Lattice(first, last, *kept)
+        return Lattice(first, last, *kept)
 
     def expected(self, scores: Floats, counts: Floats) -> Floats:
         """(pieces,) how often each is used over all strings, that occur `counts` times, in all ways to write them."""
@@ -186,8 +186,8 @@ class _Pieces:
     spelled: list[str]
     is_letter: Bools
     scores: Floats
-    lattice: _Lattice
-    inside: _Lattice
+    lattice: Lattice
+    inside: Lattice
 
     def keep(self, stays: Bools) -> _Pieces:
         spelled = [piece for piece, kept in zip(self.spelled, stays.tolist(), strict=True) if kept]
@@ -271,11 +271,11 @@ def _seeds(text: _Text, letters: Sequence[str], limit: int) -> _Pieces:
     del levels
     inside = _inside(*edges, np.append(np.zeros(len(letters), dtype=np.int32), begins), np.array([*map(len, spelled)]))
     words = np.repeat(np.arange(len(text.first), dtype=np.int32), text.last - text.first + 1)
-    lattice = _Lattice.of(text.first, text.last, *edges, words[edges[0]])
+    lattice = Lattice.of(text.first, text.last, *edges, words[edges[0]])
     return _Pieces(spelled, is_letter, scores - np.log(np.exp(scores).sum()), lattice, inside)
 
 
-def _inside(sources: Ints, targets: Ints, pieces: Ints, begins: Ints, lengths: Ints) -> _Lattice:
+def _inside(sources: Ints, targets: Ints, pieces: Ints, begins: Ints, lengths: Ints) -> Lattice:
     """Ways to write each piece with others: those of the place in the text where it begins."""
     order = np.argsort(sources, kind="stable")
     sources, targets, pieces = sources[order], targets[order], pieces[order]
@@ -289,4 +289,4 @@ def _inside(sources: Ints, targets: Ints, pieces: Ints, begins: Ints, lengths: I
     sources, targets, pieces = sources[edges] + shift, targets[edges] + shift, pieces[edges]
     others = (targets <= last[owners]) & (pieces != owners)
     kept = (part[others].astype(np.int32) for part in (sources, targets, pieces, owners))
-    return _Lattice.of(first.astype(np.int32), last.astype(np.int32), *kept)
+    return Lattice.of(first.astype(np.int32), last.astype(np.int32), *kept)

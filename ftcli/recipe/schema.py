@@ -36,7 +36,7 @@ class TokenizerRecipe:
     normalizer: Literal["none", "nfc", "nfkc"] = "none"
     """Unicode form that a trained tokenizer brings texts into; nfkc also makes wide letters and ligatures plain."""
     special_tokens: str | None = None
-    """Further special tokens of a trained tokenizer, separated by commas: never split, never masked."""
+    """Further special tokens of a trained tokenizer, never split or masked: "[URL], [NAME]" (YAML wants the quotes)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,11 @@ def open_source(recipe: ModelRecipe) -> Source:
         raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model preset:bert-tiny")
     if name.startswith("preset:"):
         values = {**preset(name.removeprefix("preset:")), **recipe.config}
-        config = _configure(AutoConfig.for_model(values.pop("model_type")), values, name)
+        kind = values.pop("model_type")
+        _configure(AutoConfig.for_model(kind), values, name)
+        config = AutoConfig.for_model(
+            kind, **values
+        )  # anew: some settings follow from others, as Llama's size of a head
         return Source(name, None, config, None, images=plain_processor(config) if takes_images(config) else None)
     path = Path(name).expanduser()
     run = path if (path / "recipe.yaml").is_file() or (path / "model").is_dir() else None

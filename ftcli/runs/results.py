@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from ftcli.reports import REPORTS
 from ftcli.reports.json_report import build as build_json
 from ftcli.runs.best import Best
 from ftcli.runs.folder import RunFolder, write_whole
+from ftcli.runs.model_card import model_card
 from ftcli.runs.parts import Parts
-from ftcli.text import visible
 from ftcli.trackers.console import Console
 
 
@@ -93,49 +92,3 @@ def write_model(parts: Parts, folder: RunFolder, report: dict[str, Any], best: B
     (folder.model / "README.md").write_text(model_card(parts, report, best), encoding="utf-8")
     for file in (*folder.model.iterdir(), folder.model):
         sync(file)
-
-
-def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:
-    """What the model is, what it was trained on and how well it does, for whoever opens the folder."""
-    recipe, data = parts.recipe, parts.data
-    base = _plain(parts.source.name)
-    kind = {"text-classification": "text-classification"}.get(parts.task.name, parts.task.name)
-    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in report["metrics"].items() if value is not None)
-    return f"""---
-library_name: transformers
-pipeline_tag: {kind}
-tags: [ftcli]
----
-
-# {base}, fine-tuned on {_plain(data.name)}
-
-Made by `ftcli finetune`; the recipe that repeats it is `recipe.yaml` in the run folder.
-
-- starts from: `{base}`
-- task: {parts.task.name}
-- data: `{_plain(data.name)}`, {len(data.splits["train"]):,} training rows
-- state: step {best.step:,} (epoch {best.epoch:.2f}), the best {best.metric} on the validation split
-- seed {recipe.seed}, learning rate {recipe.optimizer.lr:g}, {recipe.train.step_in_words} per step
-- at most {recipe.train.max_length} tokens per text
-
-## Scores on the {report["data"]["split"]} split ({report["data"]["rows"]:,} rows)
-
-| metric | value |
-| --- | ---: |
-{metrics}
-
-## Use
-
-```python
-from transformers import pipeline
-
-classify = pipeline("{kind}", model="path/to/this/folder")
-classify(["some text"], truncation=True)  # longer texts are cut as in training
-```
-
-or `echo "some text" | ftcli predict RUN`.
-"""
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[`|\[\]<>]", "", visible(text))

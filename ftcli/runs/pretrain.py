@@ -102,7 +102,7 @@ def train(session: Session) -> dict[str, Any]:
         examples,
         validation,
         partial(finish, session, validation, baseline),
-        draw=draw,
+        draw=drawing(objective.corrupt, parts.recipe.seed),
         place=lambda row: data.splits["train"].place(examples.document(row) if isinstance(examples, Pieces) else row),
         after_validation=partial(show, session),
     )

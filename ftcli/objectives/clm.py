@@ -101,6 +101,11 @@ class CausalLanguageModelling(TextObjective):
         runs[:, 2] += 1
         return Pieces(documents, NO_FRAME, runs)
 
+    def occurrences(self, documents: Sequence[Example]) -> np.ndarray:
+        counts = super().occurrences(documents)
+        counts[self.begin] -= np.count_nonzero(document_lengths(documents))  # given, and never told
+        return counts
+
     def corrupt(self, example: Example, random: np.random.Generator) -> Example:
         """All tokens but the last, which has nothing to tell; ``labels`` are those that come after each."""
         ids = example["input_ids"]

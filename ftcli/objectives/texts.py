@@ -106,7 +106,7 @@ class TextObjective:
         if not isinstance(examples, Pieces):
             return {}
         size, seed = len(self.tokenizer), self.recipe.seed
-        counts = token_counts(examples.documents, size)
+        counts = self.occurrences(examples.documents)
         rows = range(0, len(examples), max(1, len(examples) // COUNTED))
         some = _targets([self.corrupt(examples[row], np.random.default_rng([seed, 0, row])) for row in rows], size)
         # What an objective adds (sentinels, ends) is in no document: as often as beside the text of those answers.
@@ -117,6 +117,10 @@ class TextObjective:
     def corrupt(self, example: Example, random: np.random.Generator) -> Example:
         """The example with its answers."""
         raise NotImplementedError
+
+    def occurrences(self, documents: Sequence[Example]) -> np.ndarray:
+        """(vocabulary,) how often each token occurs where it could have to be told."""
+        return token_counts(documents, len(self.tokenizer))
 
     # Sums -> report -------------------------------------------------------------------------------------------
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from ftcli.contract import Example, Rows
 from ftcli.engine.checkpoint import training_bytes
 from ftcli.engine.evaluate import encode_rows, lengths
 from ftcli.engine.loop import count_steps, to_device
@@ -22,12 +23,17 @@ ADAM_COPIES = 4
 """Weights, gradients and two moments."""
 
 
-def check(parts: Parts, console: Console) -> dict[str, Any]:
-    """Put a long batch through the model, forward and backward, and estimate memory, disk and time."""
+def check(parts: Parts, console: Console, made: Callable[[Rows], Sequence[Example]] | None = None) -> dict[str, Any]:
+    """Put a long batch through the model, forward and backward, and estimate memory, disk and time.
+
+    `made` gives the examples, answers and all, that training would make of some rows; by default one each.
+    """
     task, data = parts.task, parts.data
     train = data.splits["train"]
     stride = max(1, len(train) // SAMPLE_ROWS)
-    sample = encode_rows(task.encode, train.select(range(0, len(train), stride)))
+    rows = train.select(range(0, len(train), stride))
+    sample = made(rows) if made is not None else encode_rows(task.encode, rows)
+    examples = len(train) * len(sample) / len(rows)
     sizes = lengths(sample)
     parts = batch_size.settle(parts, sample, console, remember=False)
     recipe = parts.recipe
@@ -37,7 +43,7 @@ def check(parts: Parts, console: Console) -> dict[str, Any]:
     if tokens_per_step is not None:
         rows_per_step = max(1.0, tokens_per_step / mean_tokens)
         size = max(1, round(rows_per_step / recipe.train.gradient_accumulation))
-    total = count_steps(recipe.train, lambda epoch: math.ceil(len(train) / rows_per_step))
+    total = count_steps(recipe.train, lambda epoch: math.ceil(examples / rows_per_step))
     tokens, seconds, peak = _measure(parts, sample[:size])
     parameters = sum(p.numel() * p.element_size() for p in parts.model.parameters())
     per_step = seconds * mean_tokens * rows_per_step / max(1, tokens)

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from ftcli.contract import Example, Objective
+from ftcli.contract import Example, Objective, Rows
 from ftcli.data.corpus import load_corpus
 from ftcli.data.load import load as load_data
 from ftcli.data.pieces import Pieces
 from ftcli.engine.corrupt import Corrupted, drawing
-from ftcli.engine.evaluate import run_model
+from ftcli.engine.evaluate import encode_rows, run_model
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.seeding import randomness_kept, seed_everything
 from ftcli.models.load import Source
@@ -60,9 +60,17 @@ def check(recipe: Recipe, console: Console) -> dict[str, Any]:
     seed_everything(recipe.seed)
     parts = assemble(recipe, console)
     check_room(parts, Path(recipe.out or "runs").expanduser())
-    facts = dry_run.check(parts, console)
+    facts = dry_run.check(parts, console, partial(_sample, parts))
     console.info("dry run passed: nothing was trained or written")
     return facts
+
+
+def _sample(parts: Parts, rows: Rows) -> Sequence[Example]:
+    """What training makes of some rows."""
+    objective, seed = cast(Objective, parts.task), parts.recipe.seed
+    examples = objective.arrange(encode_rows(objective.documents, rows), seed)
+    draw = drawing(objective.corrupt, seed)
+    return [draw(example, 0, row) for row, example in enumerate(examples)]
 
 
 def assemble(recipe: Recipe, console: Console) -> Parts:

@@ -18,6 +18,7 @@ FREE = (
     "out",
     "checkpoint.",
     "log.",
+    "generation.",
     "eval.batch_size",
     "train.device",
     "train.activation_checkpointing",

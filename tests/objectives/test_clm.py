@@ -82,6 +82,17 @@ def test_each_token_is_told_once(gpt2: Path, texts: list[str], longest: int) -> 
         assert sum(batch["per_row"]) == sum(map(len, expected))
 
 
+def test_the_baseline_counts_what_is_told(gpt2: Path) -> None:
+    objective, _ = opened(gpt2)
+    documents = objective.documents([{"text": text} for text in [*TEXTS, ""]])
+    told = answered(objective)["labels"]
+    assert objective.occurrences(documents).tolist() == told.bincount(minlength=len(objective.tokenizer)).tolist()
+    assert objective.begin != [objective.end]
+    objective.begin = [objective.end]  # GPT-2's own tokenizer has one token for both
+    documents = objective.documents([{"text": text} for text in TEXTS])
+    assert objective.occurrences(documents)[objective.end] == len(TEXTS)
+
+
 def test_without_a_token_that_begins_texts_the_first_is_given(gpt2: Path) -> None:
     objective, _ = opened(gpt2)
     objective.begin = []

@@ -112,6 +112,19 @@ def test_pretraining_goes_on_from_a_run_and_without_padding_as_with_it(
     assert max(curves[0]) < 2.5, "it goes on from what it knew"
 
 
+def test_a_dry_run_counts_examples(tmp_path: Path) -> None:
+    data = write_jsonl([{"text": " ".join(TEXTS[:8])}, *({"text": text} for text in TEXTS[:20])], tmp_path / "a.jsonl")
+    done = run_cli(
+        "pretrain", "--model", "preset:gpt2-tiny", "--data", str(data), "--max-length", "32", "--batch-size", "2",
+        "--dry-run", "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["task"] == "clm", "what a GPT-2 is made for"
+    assert facts["steps"] * 2 > facts["rows"]["train"], "a long text is several examples"
+    assert list(tmp_path.iterdir()) == [data]
+
+
 @pytest.mark.parametrize(("model", "hint"), [("preset:bert-tiny", "--objective mlm")])
 def test_encoders_are_refused(model: str, hint: str, tmp_path: Path) -> None:
     done = run_cli(

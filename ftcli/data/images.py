@@ -82,7 +82,9 @@ def image_fault(value: Any, role: str = "image") -> str | None:
         return f"{role} is {json_kind(value)}, not an image"
     try:
         with _opened(value) as image:
-            image.draft("L", (image.width // 8, image.height // 8))  # JPEG: every byte is read, few pixels are made
+            image.draft(
+                "L", (image.width // 8 or 1, image.height // 8 or 1)
+            )  # JPEG: all bytes are read, few pixels made
             image.load()
             unknown = image.mode in ("I", "F")
     except MemoryError:

@@ -32,7 +32,7 @@ class Pixels:
         self._processor = processor
         self._mode = "L" if getattr(config, "num_channels", 3) == 1 else "RGB"
         blank = decode(b"P5 8 8 255\n" + bytes(64), self._mode)
-        self.shape: tuple[int, int, int] = self._resized([blank])[0].shape
+        self.shape: tuple[int, ...] = self._resized([blank])[0].shape
         """Channels, height, width of every image."""
         patch = getattr(config, "patch_size", None) or _PATCH
         high, wide = (patch, patch) if isinstance(patch, int) else patch
@@ -52,16 +52,17 @@ class Pixels:
     def encode(self, rows: Sequence[Row]) -> list[Example]:
         """``pixels``: uint8 (channels * height * width,); ``tokens``: patches. DataError for a file that has gone."""
         images = [decode(row["image"], self._mode) for row in rows]
-        return [{"pixels": pixels.reshape(-1), "tokens": self.tokens} for pixels in self._resized(images)]
-
-    def _resized(self, images: list[Any]) -> list[Any]:
-        given = self._processor(images, do_rescale=False, do_normalize=False, return_tensors="pt")["pixel_values"]
-        found = [np.asarray(image) for image in given]
-        if len({image.shape for image in found}) > 1 or found[0].ndim != 3:
+        found = self._resized(images)
+        if any(pixels.shape != self.shape for pixels in found):
             raise UsageError(
                 "the model's image processor leaves images of different sizes",
                 hint="set size and do_resize in its preprocessor_config.json",
             )
+        return [{"pixels": pixels.reshape(-1), "tokens": self.tokens} for pixels in found]
+
+    def _resized(self, images: list[Any]) -> list[Any]:
+        given = self._processor(images, do_rescale=False, do_normalize=False)["pixel_values"]
+        found = [np.asarray(image) for image in given]
         if found[0].dtype != np.uint8:  # a processor that computes in floats: to the nearest of 256 values
             found = [np.rint(image.clip(0, 255)).astype(np.uint8) for image in found]
         return found

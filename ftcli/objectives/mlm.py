@@ -122,9 +122,9 @@ class MaskedLanguageModelling(TextObjective):
         """Sums where there are answers; else each text with its masks filled, and the likeliest tokens for each."""
         if "labels" in batch:
             return self.sums(outputs["mlm"], batch["labels"], batch["per_row"])
-        logits = outputs["mlm"].float()
-        logits[:, np.flatnonzero(self._special)] = -torch.inf
-        top = torch.softmax(logits, -1).topk(min(SHOWN, logits.shape[-1]))
+        likely = torch.softmax(outputs["mlm"].float(), -1)
+        likely[:, np.flatnonzero(self._special)] = 0  # no text has them, however likely
+        top = likely.topk(min(SHOWN, likely.shape[-1]))
         best, scores, starts = top.indices.cpu(), top.values.tolist(), np.cumsum([0, *batch["per_row"]])
         filled = batch["input_ids"].flatten().clone()
         filled[batch["places"]] = top.indices[:, 0]

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= .demo
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow quality format bench install clean
+.PHONY: help demo test test-slow quality format bench bench-pretrain install clean
 
 help:  ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -47,6 +47,10 @@ format: $(VENV)/.installed-dev  ## Format the code
 bench: $(VENV)/.installed-dev  ## Measure ftcli beside its peer and print tables (BENCH_DATA=FOLDER BENCH="options")
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[bench]'
 	$(BIN)/python tests/bench/bench.py $(BENCH)
+
+bench-pretrain: $(VENV)/.installed-dev  ## The same for pretraining (BENCH_DATA=FOLDER BENCH="options")
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .constraints.txt --editable '.[bench]'
+	$(BIN)/python tests/bench/pretrain.py $(BENCH)
 
 clean:  ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

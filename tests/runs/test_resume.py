@@ -123,9 +123,9 @@ def test_a_budget_ends_in_time_and_the_rest_follows(
 ) -> None:
     long = ("--epochs", "40", "--set", "checkpoint.every=1m", "--set", "eval.every=100")
     asked = command(tiny_bert_dir, reviews_dir, "run", *long)
-    from ftcli.cli import finetune
+    from ftcli.cli import training
 
-    budget = time.monotonic() - finetune.STARTED + 2.0  # counted from the start of the process, which is this one's
+    budget = time.monotonic() - training.STARTED + 2.0  # counted from the start of the process, which is this one's
     began = time.monotonic()
     child = start(*asked, "--budget", f"{budget:.1f}s", cwd=tmp_path)
     assert child.wait() == 75, child.said()

@@ -43,7 +43,7 @@ def test_task_meets_the_contract(name: str) -> None:
 def test_unknown_name_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown task 'text-clasification'") as caught:
         TASKS.part("text-clasification")
-    assert caught.value.hint == "did you mean 'text-classification'?"
+    assert caught.value.hint == "did you mean 'text-classification' or 'image-classification'?"
 
 
 def test_looking_up_names_imports_nothing() -> None:

@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from ftcli.errors import FtcliError, UsageError, did_you_mean
 from ftcli.hub import as_reachable, endpoint
 from ftcli.models.added_tokens import extend, grow
-from ftcli.models.image_processors import open_processor, plain_processor, takes_images
 from ftcli.models.bundled import PREFIX, bundled_model
+from ftcli.models.image_processors import open_processor, plain_processor, takes_images
 from ftcli.models.presets import preset
 from ftcli.recipe.schema import ModelRecipe
 

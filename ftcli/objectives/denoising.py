@@ -20,14 +20,13 @@ from ftcli.data.pieces import Pieces, cut, document_lengths
 from ftcli.data.texts import pad, tokenize
 from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
+from ftcli.models.decoder import go_on
 from ftcli.models.heads import at_places, head_at_places
 from ftcli.objectives.texts import TextObjective
 from ftcli.recipe.schema import Recipe
 
 SPAN_RATE, INFILL_RATE = 0.15, 0.3
 """Shares of the tokens hidden, as in the papers."""
-NEW_TOKENS = 64
-"""Tokens written for a person to read: so many, and beyond them as many as a text to be rewritten has."""
 PROMPT_WORDS = 12
 _IGNORED = -100
 
@@ -143,9 +142,11 @@ class Denoising(TextObjective):
             return model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits[0]
 
     def _write(self, model: Any, read: Batch) -> Tensor:
-        more = 0 if len(self.sentinels) else read["input_ids"].shape[1]
-        written: Tensor = model.generate(**read, max_new_tokens=NEW_TOKENS + more, do_sample=False, num_beams=1)
-        return written
+        ids, mask, own = read["input_ids"], read["attention_mask"], self.tokenizer
+        recipe, pad = self.recipe.generation, own.pad_token_id or 0
+        # A text written anew is as long as it was, and as much longer as what fills its blanks may be.
+        most = recipe.max_new_tokens + (0 if len(self.sentinels) else ids.shape[1])
+        return go_on(model, ids, mask, recipe, most=most, pad=pad, end=own.eos_token_id)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return {"denoising": cross_entropy(outputs, batch["labels"])}

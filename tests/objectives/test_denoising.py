@@ -18,7 +18,7 @@ from ftcli.engine.precision import pick_precision
 from ftcli.errors import UsageError
 from ftcli.models.load import open_source
 from ftcli.models.presets import PRESETS
-from ftcli.objectives.denoising import NEW_TOKENS, Denoising
+from ftcli.objectives.denoising import Denoising
 from ftcli.recipe.schema import ModelRecipe, Recipe
 from tests.tiny import t5_tokenizer, tiny_model, tiny_reviews
 
@@ -151,7 +151,7 @@ def test_blanks_are_filled_with_what_the_model_writes(tmp_path: Path) -> None:
     model = Scripted(written)
     answers = objective.decode(objective.forward(model, batch), batch)
     assert [a["prediction"] for a in answers] == ["the film was very very good", "it was dull"]
-    assert model.asked["max_new_tokens"] == NEW_TOKENS
+    assert model.asked["max_new_tokens"] == 64
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart"])
@@ -189,7 +189,7 @@ def test_models_that_cannot_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="end token"):
         Denoising(bert.tokenizer, 32, Recipe())
     roberta = open_source(ModelRecipe(name=str(tiny_model("roberta", tmp_path / "roberta"))))
-    with pytest.raises(UsageError, match="denoising"):
+    with pytest.raises(UsageError, match="Seq2SeqLM"):
         Denoising(roberta.tokenizer, 32, Recipe()).build_model(roberta)
 
 
@@ -209,3 +209,13 @@ def test_presets_are_as_large_as_what_was_published(name: str, millions: float) 
     with torch.device("meta"):
         model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_unigrams_know_how_often_sentinels_are_asked_for(tmp_path: Path) -> None:
+    objective, _ = opened("t5", tmp_path)
+    pieces = objective.arrange(objective.documents(ROWS), 0)
+    found = list(Corrupted(pieces, drawing(objective.corrupt, 7)))
+    targets = np.concatenate([example["labels"] for example in found])
+    share = np.bincount(targets, minlength=len(objective.tokenizer)) / len(targets)
+    own = -(share[share > 0] * np.log(share[share > 0])).sum()
+    assert objective.baseline(pieces, found)["unigram_loss"] == pytest.approx(own, abs=0.15)

@@ -132,19 +132,9 @@ def test_all_of_it_runs_with_activations_computed_again_and_steps_by_tokens(
         assert (out / "report.json").is_file()
 
 
-def test_an_electra_goes_on_to_be_fine_tuned(kind: str, run: Path, reviews_dir: Path, tmp_path: Path) -> None:
-    if kind != "electra":
-        pytest.skip("encoders only")
+def test_it_goes_on_to_be_fine_tuned(run: Path, reviews_dir: Path, tmp_path: Path) -> None:
     done = run_cli(
-        "finetune",
-        "--model",
-        str(run),
-        "--data",
-        str(reviews_dir),
-        "--max-steps",
-        "2",
-        "--out",
-        str(tmp_path / "tuned"),
+        "finetune", "--model", str(run), "--data", str(reviews_dir), "--max-steps", "2", "--out", str(tmp_path / "a")
     )
     assert done.code == 0, done.stderr
-    assert "starts fresh: classifier" in done.stderr
+    assert "starts fresh: classif" in done.stderr

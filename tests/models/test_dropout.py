@@ -66,3 +66,13 @@ def test_models_are_changed_in_place_and_only_plain_dropout() -> None:
     assert type(model[1]) is FastDropout
     assert type(model[2]) is nn.Dropout1d
     assert list(model.state_dict()) == before
+
+
+def test_compiled_masks_of_changing_sizes() -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda x: keep_mask(x.numel(), 0.3).view(x.shape) * x, backend="aot_eager")
+    for count in (64, 1024, 4096, 30):
+        torch.manual_seed(4)
+        masked = compiled(torch.ones(count))
+        torch.manual_seed(4)
+        assert torch.equal(masked, keep_mask(count, 0.3).float())

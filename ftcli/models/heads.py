@@ -7,14 +7,22 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+FILL_TO = 64
+"""Places in half precision on a CPU are filled up to a multiple of it: oneDNN makes a kernel for each shape of a product
+and keeps many, and every step has another number of masks."""
 _places: ContextVar[Tensor | None] = ContextVar("places", default=None)
 
 
 @contextmanager
 def at_places(places: Tensor) -> Iterator[None]:
-    """Inside, a model of `head_at_places` gives (1, places, ...) for these places of its rows laid end to end."""
+    """Inside, a model of `head_at_places` gives (1, places, ...) for these places of its rows laid end to end.
+
+    In half precision on a CPU some more follow, which mean nothing.
+    """
     token = _places.set(places)
     try:
         yield
@@ -34,6 +42,8 @@ def _choose(base: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
     places = _places.get()
     if places is None:
         return None
+    if places.is_cpu and torch.is_autocast_enabled("cpu"):
+        places = functional.pad(places, (0, -len(places) % FILL_TO))
     hidden = output.last_hidden_state
     output.last_hidden_state = hidden.reshape(-1, hidden.shape[-1]).index_select(0, places)[None]
     return output

@@ -107,7 +107,7 @@ class MaskedLanguageModelling(TextObjective):
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
         """Logits (targets, vocabulary) by term."""
-        return {"mlm": self._run(model, batch).logits[0]}
+        return {"mlm": self._run(model, batch).logits[0, : len(batch["places"])]}
 
     def _run(self, model: nn.Module, batch: Batch) -> Any:
         with known_rows(batch["rows"]), at_places(batch["places"]):

@@ -87,7 +87,7 @@ class SentencePairs(MaskedLanguageModelling):
     def forward(self, model: torch.nn.Module, batch: Batch) -> Outputs:
         outputs = self._run(model, batch)
         pairs = outputs.sop_logits if hasattr(outputs, "sop_logits") else outputs.seq_relationship_logits
-        return {"mlm": outputs.prediction_logits[0], self.question: pairs}
+        return {"mlm": outputs.prediction_logits[0, : len(batch["places"])], self.question: pairs}
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return {**super().losses(outputs, batch), self.question: cross_entropy(outputs[self.question], batch["pairs"])}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ftcli.contract import Example, Progress
 from ftcli.engine.checkpoint import discard_after, free_bytes, load_checkpoint, load_newest, take_snapshot
+from ftcli.engine.host import Room
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.engine.loop import Loop
 from ftcli.engine.optim import flush
@@ -61,6 +62,7 @@ class Fit:
         self._saved = self._stepped = time.monotonic()
         self._longest_step = 0.0
         self._micro_batch = self.loop.micro_batch
+        self._room = Room()
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint; from step 0 where there is none."""
@@ -105,6 +107,7 @@ class Fit:
     def _after(self, progress: Progress) -> None:
         """What follows a step."""
         self._note_step(progress)
+        self._room.give_back()
         due = self.journal.step(progress)
         validate = self._validation_due(progress.step, progress.epoch_ended)
         at_end = progress.step == progress.total_steps

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FILL_TO = 64
-"""Places in half precision on a CPU are filled up to a multiple of it: oneDNN makes a kernel for each shape of a product
-and keeps many, and every step has another number of masks."""
+"""Places in half precision on a CPU are filled up to a multiple of it: oneDNN makes a kernel for each shape of a
+product and keeps many, and every step has another number of masks."""
 _places: ContextVar[Tensor | None] = ContextVar("places", default=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace as replace_parts
@@ -19,7 +20,7 @@ from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import encode_rows, run_model
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.seeding import randomness_kept, seed_everything
-from ftcli.models.load import Source
+from ftcli.models.load import Source, open_source, set_dropout
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace
 from ftcli.recipe.schema import Recipe
@@ -149,6 +150,18 @@ def show(session: Session) -> None:
         session.console.info(f"  {prompt}\n  -> {answer['prediction']}")
 
 
+def give_back_dropout(parts: Parts) -> None:
+    """The rates of dropout that the architecture came with, in the configuration that is saved: one pass over many
+    texts needs none, and fine-tuning on a few does."""
+    if parts.recipe.regularize.dropout is None:
+        return
+    own = open_source(parts.recipe.model).config
+    kept: Any = parts.model.config
+    rates = own.to_dict()
+    for name in set_dropout(copy.deepcopy(own), 0.0):
+        setattr(kept, name, rates[name])
+
+
 def finish(session: Session, validation: Corrupted, baseline: dict[str, float], journal: Journal) -> dict[str, Any]:
     """Score the held-out part with the best state, write model and reports."""
     parts, best = session.parts, session.best
@@ -156,6 +169,7 @@ def finish(session: Session, validation: Corrupted, baseline: dict[str, float], 
     evaluation = score(parts, "validation", validation, session.console, bootstrap=0, stop=session.stop)
     evaluation.metrics |= baseline
     seconds = time.perf_counter() - began
+    give_back_dropout(parts)
     report = build_report("pretrain", parts, "validation", evaluation, seconds, gates=[])
     journal.final("validation", evaluation, step=best.step, epoch=best.epoch)
     deployed = cast(Objective, parts.task).deployed(parts.model)

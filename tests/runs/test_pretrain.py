@@ -54,6 +54,8 @@ def test_the_objective_is_what_the_architecture_is_made_for(learnt: Path) -> Non
     assert (report["command"], report["task"]) == ("pretrain", "mlm")
     assert report["data"]["split"] == "validation"
     assert resolve(learnt / "recipe.yaml").objective == "mlm"
+    config = json.loads((learnt / "model" / "config.json").read_text())
+    assert config["hidden_dropout_prob"] == 0.1, "what pretraining did without, fine-tuning has"
     assert (learnt / "loss_curve.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -16,7 +16,7 @@ from ftcli.data.folders import Opener, open_folder
 from ftcli.data.images import SUFFIXES
 from ftcli.data.packed import PACKED
 from ftcli.data.reader import Options, Reader
-from ftcli.data.split import canonical
+from ftcli.data.split import canonical, match
 from ftcli.errors import DataError, FtcliError, UsageError, did_you_mean
 from ftcli.recipe.schema import DataRecipe
 
@@ -65,6 +65,12 @@ def local_notes(name: str, path: Path) -> list[str]:
         raise DataError(f"{name}: a broken link (to {os.readlink(path)})")
     kind = "folder" if path.is_dir() else "file"
     return [f"'{name}' is the local {kind}, not the Hub's data set of that name"] if hub.is_alias(name) else []
+
+
+def has_split(recipe: DataRecipe, split: str) -> bool:
+    """True where the data a recipe names has a split of this name or meaning, and not the same rows for any."""
+    source = open_source(recipe)
+    return not source.single and match(split, source.splits) is not None
 
 
 def no_split(source: Source, name: str) -> FtcliError:

@@ -10,10 +10,11 @@ from typing import Any
 
 from ftcli.contract import Data
 from ftcli.data.load import load as load_data
+from ftcli.data.sources import has_split
 from ftcli.errors import DataError, UsageError
 from ftcli.metrics.gates import Gate, check
 from ftcli.recipe.load import read_recipe
-from ftcli.recipe.schema import Recipe
+from ftcli.recipe.schema import DataRecipe, Recipe
 from ftcli.runs.encode import encode
 from ftcli.runs.environment import describe, prepare_process
 from ftcli.runs.folder import open_folder
@@ -25,7 +26,7 @@ from ftcli.text import visible
 from ftcli.trackers.console import Console
 
 
-def seen_in_training(run: Path | None, data: Data, split: str) -> str | None:
+def seen_in_training(run: Path | None, data: Data, recipe: DataRecipe, split: str) -> str | None:
     """A warning where the rows to be scored are, or hold, rows that the run trained on."""
     facts = run / "environment.json" if run is not None else None
     if facts is None or not facts.is_file() or split not in data.fingerprints:
@@ -36,12 +37,11 @@ def seen_in_training(run: Path | None, data: Data, split: str) -> str | None:
         return f"{facts} cannot be read: whether this run was trained on these rows is not known"
     if data.fingerprints[split] == known.get("train"):
         return f"{data.name} ({split}) is what this run was trained on: its score says nothing about new rows"
-    if (
-        run is not None
-        and known
-        and split not in known
-        and read_recipe(run / "recipe.yaml").get("data.name") == data.name
-    ):
+    if run is None or not known or split in known:
+        return None
+    own = read_recipe(run / "recipe.yaml")
+    # Pretraining reads no test split: it may be there all the same.
+    if own.get("data.name") == data.name and not (own.get("objective") and has_split(recipe, split)):
         return f"{data.name} is what this run was trained on and has no split '{split}': training rows are scored too"
     return None
 
@@ -59,7 +59,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
             console.note(note)
         for note in data.notes:
             console.note(note)
-        if seen := seen_in_training(trained.source.run, data, split):
+        if seen := seen_in_training(trained.source.run, data, recipe.data, split):
             console.warn(seen)
         if split not in data.splits:
             raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")

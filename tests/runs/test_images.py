@@ -144,6 +144,13 @@ def test_pretrained_then_fine_tuned(tmp_path: Path, stripes: Path, model: str) -
     assert report["task"] == "masked-image"
     assert report["metrics"]["loss"] < 0.7 * report["metrics"]["mean_image_loss"]
     assert "by the mean image" in done.stderr
+    for split, rows in (("validation", 16), ("test", 24)):
+        done = run_cli("evaluate", str(tmp_path / "pre"), "--data", str(stripes), "--split", split, "--json")
+        assert "warning" not in done.stderr, "the test split is no training data"
+        scored = json.loads(done.stdout)
+        assert scored["data"]["rows"] == rows
+        assert scored["metrics"]["loss"] == pytest.approx(report["metrics"]["loss"], rel=0.2)
+    assert scored["metrics"]["loss"] != report["metrics"]["loss"]
     tuned = run_cli(
         "finetune", "--model", str(tmp_path / "pre"), "--data", str(stripes), "--out", str(tmp_path / "tuned"),
         "--max-steps", "3", "--set", "data.limit_train=10",

@@ -151,11 +151,11 @@ class CausalLanguageModelling(TextObjective):
             ids, mask, end = batch["input_ids"], batch["attention_mask"], self.end
             fill = end if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
             return go_on(model, ids, mask, self.recipe.generation, most=self._most_new, pad=fill, end=end)
-        z = self.recipe.pretrain.z_loss
+        z, count = self.recipe.pretrain.z_loss, len(batch["places"])
         with known_rows(batch["rows"]), at_places(batch["places"]):
             if not self._plain_head or getattr(model, "_compiled_call_impl", None) is not None:
-                return self._by_logits(self._run(model, batch).logits[0].float(), batch["labels"], z)
-            hidden = self._run(getattr(model, str(model.base_model_prefix)), batch).last_hidden_state[0]
+                return self._by_logits(self._run(model, batch).logits[0, :count].float(), batch["labels"], z)
+            hidden = self._run(getattr(model, str(model.base_model_prefix)), batch).last_hidden_state[0, :count]
         weight = model.get_output_embeddings().weight  # type: ignore[operator]
         if not torch.is_grad_enabled():
             nll, right = next_token_scores(hidden, weight, batch["labels"])

@@ -139,7 +139,8 @@ class Denoising(TextObjective):
             return self._write(model, read)
         # The decoder sees what came before only: padding after the end needs no mask.
         with at_places(batch["places"]):
-            return model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits[0]
+            logits = model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits
+        return logits[0, : len(batch["places"])]
 
     def _write(self, model: Any, read: Batch) -> Tensor:
         ids, mask, own = read["input_ids"], read["attention_mask"], self.tokenizer

@@ -173,3 +173,23 @@ def test_mistakes(arguments: list[str], code: int, said: str, corpus: Path, tmp_
     assert done.code == code, done.stderr
     assert said in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("objective", "preset"),
+    [
+        ("mlm", "bert-tiny"),
+        ("mlm+sop", "bert-tiny"),
+        ("rtd", "electra-tiny"),
+        ("clm", "gpt2-tiny"),
+        ("denoising", "t5-tiny"),
+    ],
+)
+def test_half_precision(objective: str, preset: str, corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = run_cli("pretrain", "--model", f"preset:{preset}", "--objective", objective, "--data", str(corpus),
+                   "--out", str(out), "--max-steps", "2", "--max-length", "48", "--precision", "bf16", "--batch-size",
+                   "7")  # fmt: skip
+    assert done.code == 0, done.stderr
+    metrics = json.loads((out / "report.json").read_text())["metrics"]
+    assert 0 < metrics["loss"] < 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ftcli.data.sampler import WINDOW_STEPS, Sampler
 from ftcli.errors import DataError
@@ -25,7 +26,7 @@ class MixedSampler(Sampler):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: npt.ArrayLike,
         groups: Sequence[int],
         weights: Sequence[float],
         rows_per_step: int,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Sequence
 
 import numpy as np
 
 from ftcli.contract import Example
+from ftcli.data.examples import Examples
 from ftcli.data.texts import Frame
-from ftcli.data.tokens import Tokens
 
 
-class Pieces(Sequence[Example]):
+class Pieces(Examples):
     """One text, or two, per example: runs of tokens of documents, with special tokens around and between them.
 
     `first` and `second` are (examples, 3) arrays of document, start and end; where `second` is None, or its run is
@@ -35,15 +34,8 @@ class Pieces(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.first)
 
-    @overload
-    def __getitem__(self, row: int) -> Example: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Example]: ...
-    def __getitem__(self, row: int | slice) -> Example | list[Example]:
-        if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(len(self)))]
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"piece {row} of {len(self)}")
+    def example(self, row: int) -> Example:
+        """The piece, or the two, of a row, with special tokens."""
         return self._made(row, self._runs(row))
 
     def shortened(self, row: int, longest: int) -> Example:
@@ -73,9 +65,6 @@ class Pieces(Sequence[Example]):
             example["token_type_ids"] = np.where(np.arange(len(ids)) < types, 0, frame.second).astype(np.int32)
         return {**example, **{name: int(values[row]) for name, values in self.fields.items()}}
 
-    def __iter__(self) -> Iterator[Example]:
-        return (self[row] for row in range(len(self)))
-
     def lengths(self) -> np.ndarray:
         """Tokens of each example, special ones included."""
         frame = self.frame
@@ -92,13 +81,6 @@ class Pieces(Sequence[Example]):
         document, start, end = (int(number) for number in run)
         ids: np.ndarray = self.documents[document]["input_ids"][start:end]
         return ids
-
-
-def document_lengths(documents: Sequence[Example]) -> np.ndarray:
-    """(documents,) tokens of each."""
-    if isinstance(documents, Tokens):
-        return documents.lengths()
-    return np.array([len(example["input_ids"]) for example in documents], dtype=np.int64)
 
 
 def cut(sizes: np.ndarray, longest: int, *, shortest: int = 1) -> np.ndarray:

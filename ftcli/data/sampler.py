@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
+import numpy.typing as npt
 
 WINDOW_STEPS = 50
 """Steps whose rows are sorted by length together: long enough to waste little padding, short enough to stay random."""
@@ -29,7 +28,7 @@ class Sampler:
     """
 
     def __init__(
-        self, lengths: Sequence[int], rows_per_step: int, seed: int, *, tokens_per_step: int | None = None
+        self, lengths: npt.ArrayLike, rows_per_step: int, seed: int, *, tokens_per_step: int | None = None
     ) -> None:
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.rows_per_step = rows_per_step

@@ -6,13 +6,14 @@ the smallest type that holds them; what comes out is what went in, types include
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from ftcli.contract import Example
+from ftcli.data.examples import Examples
 from ftcli.data.spool import Numbers, Spool, smallest
 
 _PIECE = 1 << 22
@@ -32,7 +33,7 @@ class Field:
     """None for numbers, and for arrays that are all zero."""
 
 
-class Tokens(Sequence[Example]):
+class Tokens(Examples):
     """Examples by row."""
 
     def __init__(self, fields: Mapping[str, Field], count: int) -> None:
@@ -41,20 +42,9 @@ class Tokens(Sequence[Example]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, row: int) -> Example: ...
-    @overload
-    def __getitem__(self, row: slice) -> list[Example]: ...
-    def __getitem__(self, row: int | slice) -> Example | list[Example]:
-        if isinstance(row, slice):
-            return [self[i] for i in range(*row.indices(self._count))]
-        if not -self._count <= row < self._count:
-            raise IndexError(f"row {row} of {self._count}")
-        at = int(row) % self._count
-        return {name: _value(field, at) for name, field in self.fields.items()}
-
-    def __iter__(self) -> Iterator[Example]:
-        return (self[row] for row in range(self._count))
+    def example(self, row: int) -> Example:
+        """The example of a row."""
+        return {name: _value(field, row) for name, field in self.fields.items()}
 
     def lengths(self) -> np.ndarray:
         """Size of each row's first input: tokens of a text, patches of an image; 1 where rows are not sequences."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from ftcli.contract import Example, Prediction, Row, Rows, Task
-from ftcli.data.pieces import Pieces
-from ftcli.data.tokens import Tokens, TokensBuilder
-from ftcli.engine.corrupt import Corrupted
+from ftcli.data.examples import lengths
+from ftcli.data.tokens import TokensBuilder
 from ftcli.engine.loop import is_out_of_memory, to_device, too_large
 from ftcli.engine.precision import Precision
 
@@ -49,14 +48,7 @@ def encode_rows(encode: Encode, rows: Rows, on_rows: Callable[[int], None] | Non
     return found.finish()
 
 
-def lengths(examples: Sequence[Example]) -> Sequence[int]:
-    """Size of each example along its first input: tokens of a text, patches of an image."""
-    if isinstance(examples, Tokens | Pieces | Corrupted):
-        return cast(Sequence[int], examples.lengths())  # an array: as good, and small
-    return [len(e["input_ids"]) if "input_ids" in e else int(e.get("tokens", 1)) for e in examples]
-
-
-def batches_by_length(sizes: Sequence[int], rows_per_batch: int | None, tokens_per_batch: int) -> Iterator[np.ndarray]:
+def batches_by_length(sizes: npt.ArrayLike, rows_per_batch: int | None, tokens_per_batch: int) -> Iterator[np.ndarray]:
     """Row numbers, longest first, so that little is padded and memory is asked for at the start.
 
     Where no number of rows is given, as many as make `tokens_per_batch` together, padding included.

@@ -19,10 +19,7 @@ _places: ContextVar[Tensor | None] = ContextVar("places", default=None)
 
 @contextmanager
 def at_places(places: Tensor) -> Iterator[None]:
-    """Inside, a model of `head_at_places` gives (1, places, ...) for these places of its rows laid end to end.
-
-    In half precision on a CPU some more follow, which mean nothing.
-    """
+    """Inside, a model of `head_at_places` gives (1, places, ...) for these places of its rows laid end to end."""
     token = _places.set(places)
     try:
         yield
@@ -36,6 +33,7 @@ def head_at_places(model: Any) -> None:
     base = model.get_decoder() if encodes_first else getattr(model, model.base_model_prefix)
     assert isinstance(base, nn.Module)
     base.register_forward_hook(_choose)
+    model.register_forward_hook(_cut_off)
 
 
 def _choose(base: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
@@ -46,4 +44,15 @@ def _choose(base: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
         places = functional.pad(places, (0, -len(places) % FILL_TO))
     hidden = output.last_hidden_state
     output.last_hidden_state = hidden.reshape(-1, hidden.shape[-1]).index_select(0, places)[None]
+    return output
+
+
+def _cut_off(model: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
+    """What the places were filled up with, out of the head's results again."""
+    places = _places.get()
+    if places is None:
+        return None
+    for name in ("logits", "prediction_logits"):
+        if name in output and output[name].shape[0] == 1:
+            output[name] = output[name][:, : len(places)]
     return output

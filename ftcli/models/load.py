@@ -43,6 +43,8 @@ class Source:
     """What the user should know of where it came from."""
     images: Any = None
     """The image processor of a model that takes images."""
+    dropout: Mapping[str, Any] = field(default_factory=dict)
+    """Rates of dropout that the configuration came with, by name, where a recipe set others."""
     added: Mapping[int, Sequence[int]] = field(default_factory=dict)
     """Tokens that the tokenizer has and the weights lack: id -> ids of its pieces (see `added_tokens.extend`)."""
 
@@ -148,17 +150,17 @@ def _check_tokenizer(tokenizer: Any, config: PretrainedConfig, name: str) -> Non
         config.pad_token_id = tokenizer.pad_token_id
 
 
-def set_dropout(config: PretrainedConfig, rate: float) -> list[str]:
-    """Set every dropout rate the configuration has; returns their names."""
+def set_dropout(config: PretrainedConfig, rate: float) -> dict[str, Any]:
+    """Set every dropout rate the configuration has; returns those it had, by name."""
     words = ("dropout", "pdrop", "dropout_prob", "dropout_rate")
-    names = [
-        key
+    before = {
+        key: value
         for key, value in config.to_dict().items()
         if any(key.endswith(word) for word in words) and (value is None or isinstance(value, float | int))
-    ]
-    for key in names:
+    }
+    for key in before:
         setattr(config, key, rate)
-    return names
+    return before
 
 
 def load_weights(

@@ -16,7 +16,8 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from ftcli.contract import Batch, Example, Outputs, Prediction, Row
-from ftcli.data.pieces import Pieces, cut, document_lengths
+from ftcli.data.examples import lengths
+from ftcli.data.pieces import Pieces, cut
 from ftcli.data.texts import Frame, pad
 from ftcli.errors import UsageError
 from ftcli.losses.next_token import next_token_loss, next_token_scores
@@ -97,13 +98,13 @@ class CausalLanguageModelling(TextObjective):
 
         So each token is told once: that with which a piece begins was told at the end of the piece before it.
         """
-        runs = cut(document_lengths(documents) - 1, self.max_length - 1)
+        runs = cut(lengths(documents) - 1, self.max_length - 1)
         runs[:, 2] += 1
         return Pieces(documents, NO_FRAME, runs)
 
     def occurrences(self, documents: Sequence[Example]) -> np.ndarray:
         counts = super().occurrences(documents)
-        counts[self.begin] -= np.count_nonzero(document_lengths(documents))  # given, and never told
+        counts[self.begin] -= np.count_nonzero(lengths(documents))  # given, and never told
         return counts
 
     def corrupt(self, example: Example, random: np.random.Generator) -> Example:
@@ -154,7 +155,8 @@ class CausalLanguageModelling(TextObjective):
         z, count = self.recipe.pretrain.z_loss, len(batch["places"])
         with known_rows(batch["rows"]), at_places(batch["places"]):
             if not self._plain_head or getattr(model, "_compiled_call_impl", None) is not None:
-                return self._by_logits(self._run(model, batch).logits[0, :count].float(), batch["labels"], z)
+                return self._by_logits(self._run(model, batch).logits[0].float(), batch["labels"], z)
+            # Not through the head, which would leave out again what the places are filled up with.
             hidden = self._run(getattr(model, str(model.base_model_prefix)), batch).last_hidden_state[0, :count]
         weight = model.get_output_embeddings().weight  # type: ignore[operator]
         if not torch.is_grad_enabled():

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM
 
 from ftcli.contract import Batch, Example, Outputs, Prediction, Row
+from ftcli.data.examples import lengths
 from ftcli.data.masking import corrupted_lengths, infill, restore, span_corruption
-from ftcli.data.pieces import Pieces, cut, document_lengths
+from ftcli.data.pieces import Pieces, cut
 from ftcli.data.texts import pad, tokenize
 from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
@@ -81,7 +82,7 @@ class Denoising(TextObjective):
             before = len(self.frame.before)
             while before + self._read(room + 1) <= self.max_length:
                 room += 1
-        return Pieces(documents, self.frame, cut(document_lengths(documents), room))
+        return Pieces(documents, self.frame, cut(lengths(documents), room))
 
     def _read(self, tokens: int) -> int:
         """Tokens the encoder reads of a piece of so many."""
@@ -139,8 +140,7 @@ class Denoising(TextObjective):
             return self._write(model, read)
         # The decoder sees what came before only: padding after the end needs no mask.
         with at_places(batch["places"]):
-            logits = model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits
-        return logits[0, : len(batch["places"])]
+            return model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits[0]
 
     def _write(self, model: Any, read: Batch) -> Tensor:
         ids, mask, own = read["input_ids"], read["attention_mask"], self.tokenizer

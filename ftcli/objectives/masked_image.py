@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedImageModeling, AutoModelForPreTraining
 
-from ftcli.contract import Batch, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows
+from ftcli.contract import Batch, Evaluation, Example, Outputs, Prediction, Row, Rows
 from ftcli.data.pixels import IMAGE, Pixels
 from ftcli.errors import UsageError
 from ftcli.models.load import Source, load_weights
 from ftcli.models.mae import set_positions
+from ftcli.objectives.unlabelled import Unlabelled
 from ftcli.recipe.schema import Recipe
 
 MASK_RATE = {"vit_mae": 0.75, "vit": 0.6, "deit": 0.6}
@@ -29,13 +30,11 @@ _AT_A_TIME = 256
 """Images gone through at a time for the baseline."""
 
 
-class MaskedImage:
+class MaskedImage(Unlabelled):
     """Patches of one image, painted from the others."""
 
     name = "masked-image"
     columns = (IMAGE,)
-    main_metric = "loss"
-    first_only = False
     pad_to_multiple = 1
 
     def __init__(self, processor: Any, max_length: int, recipe: Recipe) -> None:
@@ -94,24 +93,6 @@ class MaskedImage:
                 f"of {patches} patches, pretrain.mask_rate {rate:g} hides {self._hidden}",
                 hint="--set pretrain.mask_rate=0.75, or smaller patches: --set model.config.patch_size=...",
             )
-
-    def deployed(self, model: nn.Module) -> nn.Module:
-        """What of the trained model is saved for use: all of it; a classifier takes the encoder out of it."""
-        return model
-
-    # There are no labels to learn or to check -----------------------------------------------------------------
-
-    def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
-        """Nothing: the data is its own answer."""
-
-    def adopt(self, config: Any) -> None:
-        """Nothing: the data is its own answer."""
-
-    def align(self, names: Sequence[str] | None) -> str | None:
-        return None
-
-    def check_rows(self, rows: Rows) -> list[Problem]:
-        return []
 
     # Images -> examples -> batches ----------------------------------------------------------------------------
 

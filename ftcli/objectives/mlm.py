@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM
 
 from ftcli.contract import Batch, Example, Outputs, Prediction, Row
+from ftcli.data.examples import lengths
 from ftcli.data.masking import mask_tokens
-from ftcli.data.pieces import Pieces, cut, document_lengths
+from ftcli.data.pieces import Pieces, cut
 from ftcli.data.texts import pad, tokenize
 from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
@@ -62,7 +63,7 @@ class MaskedLanguageModelling(TextObjective):
     def arrange(self, documents: Sequence[Example], seed: int) -> Sequence[Example]:
         """Pieces of at most `max_length` tokens, special ones included, each of one document."""
         room = self.max_length - len(self.frame.before) - len(self.frame.after)
-        first = cut(document_lengths(documents), max(1, room))
+        first = cut(lengths(documents), max(1, room))
         return Pieces(documents, self.frame, first, with_types="token_type_ids" in self.tokenizer.model_input_names)
 
     def corrupt(self, example: Example, random: np.random.Generator) -> Example:
@@ -107,7 +108,7 @@ class MaskedLanguageModelling(TextObjective):
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
         """Logits (targets, vocabulary) by term."""
-        return {"mlm": self._run(model, batch).logits[0, : len(batch["places"])]}
+        return {"mlm": self._run(model, batch).logits[0]}
 
     def _run(self, model: nn.Module, batch: Batch) -> Any:
         with known_rows(batch["rows"]), at_places(batch["places"]):

@@ -100,7 +100,7 @@ class ReplacedTokenDetection(MaskedLanguageModelling):
                 f"a discriminator alone cannot be scored by objective {self.name}: its generator was for training only",
                 hint="report.json in the run folder has the scores; ftcli predict RUN shows what it finds",
             )
-        logits = self._run(model.generator, batch).logits[0, : len(batch["places"])]
+        logits = self._run(model.generator, batch).logits[0]
         found = sampled(logits.detach(), batch["draws"])
         shape, places = batch["input_ids"].shape, batch["places"]
         ids = batch["input_ids"].flatten().index_copy(0, places, found)

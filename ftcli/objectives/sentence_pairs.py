@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import AutoModelForPreTraining
 
 from ftcli.contract import Batch, Example, Outputs, Prediction
-from ftcli.data.pieces import Pieces, cut, document_lengths
+from ftcli.data.examples import lengths
+from ftcli.data.pieces import Pieces, cut
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source
@@ -44,7 +45,7 @@ class SentencePairs(MaskedLanguageModelling):
         """Pairs from pieces of the documents, split at the end of a sentence near their middle, half of them wrong."""
         frame, random = self.frame, np.random.default_rng([seed, len(documents)])
         room = self.max_length - len(frame.before) - len(frame.between) - len(frame.after)
-        runs = cut(document_lengths(documents), room, shortest=SHORTEST)
+        runs = cut(lengths(documents), room, shortest=SHORTEST)
         if len(np.unique(runs[:, 0])) < 2:
             raise DataError(f"objective {self.name} needs at least two documents of {SHORTEST} tokens or more")
         ends = np.isin(np.arange(len(self.tokenizer)), self._sentence_ends())
@@ -87,7 +88,7 @@ class SentencePairs(MaskedLanguageModelling):
     def forward(self, model: torch.nn.Module, batch: Batch) -> Outputs:
         outputs = self._run(model, batch)
         pairs = outputs.sop_logits if hasattr(outputs, "sop_logits") else outputs.seq_relationship_logits
-        return {"mlm": outputs.prediction_logits[0, : len(batch["places"])], self.question: pairs}
+        return {"mlm": outputs.prediction_logits[0], self.question: pairs}
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return {**super().losses(outputs, batch), self.question: cross_entropy(outputs[self.question], batch["pairs"])}

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.contract import Evaluation, Example, Prediction, Problem, Row, Rows
+from ftcli.contract import Evaluation, Example, Prediction, Row, Rows
 from ftcli.data.pieces import Pieces, token_counts
 from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, Frame, documents, set_up, settings
 from ftcli.errors import UsageError
 from ftcli.metrics.language import bits_per_byte, perplexity, unigram_baseline
 from ftcli.models.load import Source, load_weights
 from ftcli.models.vocabulary import token_bytes
+from ftcli.objectives.unlabelled import Unlabelled
 from ftcli.recipe.schema import Recipe
 
 WRONG_KIND = "--objective mlm for an encoder, clm for a decoder, denoising for an encoder-decoder"
@@ -26,13 +27,11 @@ COUNTED = 1000
 """Training examples whose answers are looked at for tokens that no text has."""
 
 
-class TextObjective:
+class TextObjective(Unlabelled):
     """Documents in, sums out; what is asked of the model between them is the objective's own."""
 
     name: str
     columns = (TEXT,)
-    main_metric = "loss"
-    first_only = False
     auto_class: Any
     """Of the transformers library: the model with the objective's head."""
     terms: tuple[str, ...]
@@ -64,10 +63,6 @@ class TextObjective:
             )
         return model
 
-    def deployed(self, model: nn.Module) -> nn.Module:
-        """What of the trained model is saved for use: all of it."""
-        return model
-
     def prepare(self, model: nn.Module) -> None:
         """What the objective needs to know of its model, or to change in it."""
 
@@ -75,20 +70,6 @@ class TextObjective:
         model, fresh = load_weights(source, self.auto_class, source.config, WRONG_KIND)
         self.prepare(model)
         return model, fresh
-
-    # There are no labels to learn or to check -----------------------------------------------------------------
-
-    def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
-        """Nothing: the data is its own answer."""
-
-    def adopt(self, config: Any) -> None:
-        """Nothing: the data is its own answer."""
-
-    def align(self, names: Sequence[str] | None) -> str | None:
-        return None
-
-    def check_rows(self, rows: Rows) -> list[Problem]:
-        return []
 
     # Rows -> documents ----------------------------------------------------------------------------------------
 

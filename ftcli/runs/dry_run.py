@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from ftcli.contract import Example, Rows
+from ftcli.data.examples import lengths
 from ftcli.engine.checkpoint import training_bytes
-from ftcli.engine.evaluate import encode_rows, lengths
+from ftcli.engine.evaluate import encode_rows
 from ftcli.engine.loop import count_steps, to_device
 from ftcli.runs import batch_size
 from ftcli.runs.parts import Parts

@@ -1,15 +1,19 @@
-"""A split tokenized: once for each content, tokenizer and length, then from the cache."""
+"""A split tokenized: once for each content, tokenizer and length, then from the cache; for objectives, arranged too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 import ftcli
-from ftcli.contract import Example, Rows, Task
+from ftcli.contract import Example, Objective, Rows, Task
+from ftcli.data.pieces import Pieces
 from ftcli.data.token_cache import TokenCache, key_of, user_folder
 from ftcli.data.tokens import Tokens
+from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import Encode, encode_rows
 from ftcli.engine.interrupt import StopRequest
 from ftcli.recipe.schema import DataRecipe
@@ -47,6 +51,24 @@ def encode(
             f"{parts.recipe.train.max_length} tokens and were cut"
         )
     return examples
+
+
+def arranged(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Sequence[Example]:
+    """The split as examples without answers, with their number said."""
+    objective = cast(Objective, parts.task)
+    documents = encode(parts, split, console, stop, by=objective.documents)
+    examples = objective.arrange(documents, parts.recipe.seed)
+    if isinstance(examples, Pieces):
+        tokens, left = int(examples.lengths().sum()), len(documents) - len(np.unique(examples.first[:, 0]))
+        said = f"; {left:,} documents too short to learn from" if left else ""
+        console.note(f"{split}: {len(documents):,} documents, {len(examples):,} examples, {tokens:,} tokens{said}")
+    return examples
+
+
+def held_out(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Corrupted:
+    """The split as examples whose answers are drawn once and for all."""
+    objective = cast(Objective, parts.task)
+    return Corrupted(arranged(parts, split, console, stop), drawing(objective.corrupt, parts.recipe.seed))
 
 
 def open_cache(recipe: DataRecipe) -> TokenCache | None:

@@ -15,11 +15,10 @@ from ftcli.errors import DataError, UsageError
 from ftcli.metrics.gates import Gate, check
 from ftcli.recipe.load import read_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe
-from ftcli.runs.encode import encode
+from ftcli.runs.encode import encode, held_out
 from ftcli.runs.environment import describe, prepare_process
 from ftcli.runs.folder import open_folder
 from ftcli.runs.parts import Parts, drop_unknown, label_names
-from ftcli.runs.pretrain import held_out
 from ftcli.runs.results import build_report, score, write_reports
 from ftcli.runs.trained import known_columns, left_behind, open_trained
 from ftcli.text import visible

@@ -5,18 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ftcli.contract import Example
-from ftcli.engine.seeding import seed_everything
 from ftcli.recipe.schema import Recipe
-from ftcli.runs import dry_run, training
+from ftcli.runs import training
 from ftcli.runs.encode import encode
-from ftcli.runs.environment import prepare_process
-from ftcli.runs.failures import check_room
 from ftcli.runs.journal import Journal
-from ftcli.runs.parts import assemble, require
+from ftcli.runs.parts import assemble
 from ftcli.runs.results import build_report, score, write_model, write_reports
 from ftcli.runs.training import Result, Session
 from ftcli.trackers.console import Console
@@ -35,15 +31,8 @@ def run(
 
 
 def check(recipe: Recipe, console: Console) -> dict[str, Any]:
-    """`--dry-run`: everything up to the first batch, and estimates; nothing is trained or written."""
-    prepare_process()
-    require(recipe)
-    seed_everything(recipe.seed)
-    parts = assemble(recipe, console)
-    facts = dry_run.check(parts, console)
-    check_room(parts, Path(recipe.out or "runs").expanduser())
-    console.info("dry run passed: nothing was trained or written")
-    return facts
+    """`--dry-run`; see `training.check`."""
+    return training.check(recipe, console, assemble)
 
 
 def train(session: Session) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
         console.note(source.note)
     source.max_length(recipe.train.max_length)
     if recipe.regularize.dropout is not None:
-        set_dropout(source.config, recipe.regularize.dropout)
+        source = replace(source, dropout=set_dropout(source.config, recipe.regularize.dropout))
     return picked, source
 
 

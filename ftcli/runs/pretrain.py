@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Sequence
 from dataclasses import replace as replace_parts
 from functools import partial
-from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 from ftcli.contract import Example, Objective, Rows
 from ftcli.data.corpus import load_corpus
@@ -18,19 +14,16 @@ from ftcli.data.load import load as load_data
 from ftcli.data.pieces import Pieces
 from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import encode_rows, run_model
-from ftcli.engine.interrupt import StopRequest
-from ftcli.engine.seeding import randomness_kept, seed_everything
-from ftcli.models.load import Source, open_source, set_dropout
+from ftcli.engine.seeding import randomness_kept
+from ftcli.models.load import Source
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace
 from ftcli.recipe.schema import Recipe
 from ftcli.reports.loss_curve import read_metrics, text_curve, write_png
-from ftcli.runs import dry_run, training
-from ftcli.runs.encode import encode
-from ftcli.runs.environment import prepare_process
-from ftcli.runs.failures import check_room
+from ftcli.runs import training
+from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
-from ftcli.runs.parts import Parts, build, check_columns, look_up, require, task_class, with_tokenizer
+from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
 from ftcli.runs.results import build_report, score, write_model, write_reports
 from ftcli.runs.training import Result, Session
 from ftcli.trackers.console import Console
@@ -55,18 +48,11 @@ def run(
 
 
 def check(recipe: Recipe, console: Console) -> dict[str, Any]:
-    """`--dry-run`: everything up to the first batch, and estimates; nothing is trained or written."""
-    prepare_process()
-    require(recipe)
-    seed_everything(recipe.seed)
-    parts = assemble(recipe, console)
-    check_room(parts, Path(recipe.out or "runs").expanduser())
-    facts = dry_run.check(parts, console, partial(_sample, parts))
-    console.info("dry run passed: nothing was trained or written")
-    return facts
+    """`--dry-run`; see `training.check`."""
+    return training.check(recipe, console, assemble, sample)
 
 
-def _sample(parts: Parts, rows: Rows) -> Sequence[Example]:
+def sample(parts: Parts, rows: Rows) -> Sequence[Example]:
     """What training makes of some rows."""
     objective, seed = cast(Objective, parts.task), parts.recipe.seed
     examples = objective.arrange(encode_rows(objective.documents, rows), seed)
@@ -117,24 +103,6 @@ def train(session: Session) -> dict[str, Any]:
     )
 
 
-def arranged(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Sequence[Example]:
-    """The split as examples without answers, with their number said."""
-    objective = cast(Objective, parts.task)
-    documents = encode(parts, split, console, stop, by=objective.documents)
-    examples = objective.arrange(documents, parts.recipe.seed)
-    if isinstance(examples, Pieces):
-        tokens, left = int(examples.lengths().sum()), len(documents) - len(np.unique(examples.first[:, 0]))
-        said = f"; {left:,} documents too short to learn from" if left else ""
-        console.note(f"{split}: {len(documents):,} documents, {len(examples):,} examples, {tokens:,} tokens{said}")
-    return examples
-
-
-def held_out(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Corrupted:
-    """The split as examples whose answers are drawn once and for all."""
-    objective = cast(Objective, parts.task)
-    return Corrupted(arranged(parts, split, console, stop), drawing(objective.corrupt, parts.recipe.seed))
-
-
 def show(session: Session) -> None:
     """What the model makes of the beginning of two held-out texts."""
     parts = session.parts
@@ -153,13 +121,8 @@ def show(session: Session) -> None:
 def give_back_dropout(parts: Parts) -> None:
     """The rates of dropout that the architecture came with, in the configuration that is saved: one pass over many
     texts needs none, and fine-tuning on a few does."""
-    if parts.recipe.regularize.dropout is None:
-        return
-    own = open_source(parts.recipe.model).config
-    kept: Any = parts.model.config
-    rates = own.to_dict()
-    for name in set_dropout(copy.deepcopy(own), 0.0):
-        setattr(kept, name, rates[name])
+    for name, rate in parts.source.dropout.items():
+        setattr(parts.model.config, name, rate)
 
 
 def finish(session: Session, validation: Corrupted, baseline: dict[str, float], journal: Journal) -> dict[str, Any]:

@@ -7,15 +7,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from ftcli.contract import Example
+from ftcli.contract import Example, Rows
+from ftcli.data.examples import lengths
 from ftcli.data.mixture import MixedSampler
 from ftcli.data.pieces import Pieces
 from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
 from ftcli.engine.augment import TokenDropout
-from ftcli.engine.evaluate import lengths
 from ftcli.engine.forward import compile_forward
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.lengthen import Lengthening
@@ -24,7 +25,7 @@ from ftcli.engine.seeding import seed_everything
 from ftcli.errors import FtcliError, UsageError
 from ftcli.recipe.load import to_yaml
 from ftcli.recipe.schema import Recipe, TrainRecipe
-from ftcli.runs import batch_size
+from ftcli.runs import batch_size, dry_run
 from ftcli.runs.best import Best
 from ftcli.runs.environment import describe, model_fingerprint, prepare_process
 from ftcli.runs.failures import check_room, stoppable, translated
@@ -37,6 +38,7 @@ from ftcli.text import visible, without_secrets
 from ftcli.trackers.console import Console
 
 Assemble = Callable[[Recipe, Console], Parts]
+Sample = Callable[[Parts, Rows], Sequence[Example]]
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,21 @@ def run(
             raise
         folder.close_log()  # after a bug it stays open for the traceback
         return Result(folder, report)
+
+
+def check(recipe: Recipe, console: Console, assemble: Assemble, sample: Sample | None = None) -> dict[str, Any]:
+    """`--dry-run`: everything up to the first batch, and estimates; nothing is trained or written.
+
+    `sample` makes examples of rows as training would, where encoding them is not all there is to it.
+    """
+    prepare_process()
+    require(recipe)
+    seed_everything(recipe.seed)
+    parts = assemble(recipe, console)
+    check_room(parts, Path(recipe.out or "runs").expanduser())
+    facts = dry_run.check(parts, console, None if sample is None else partial(sample, parts))
+    console.info("dry run passed: nothing was trained or written")
+    return facts
 
 
 def begin(

@@ -46,7 +46,8 @@ def prepare(given: argparse.Namespace, folder: Path) -> None:
     import torch
     from transformers import BertConfig, BertForMaskedLM
 
-    from ftcli.data.pieces import Pieces, cut, document_lengths
+    from ftcli.data.examples import lengths
+    from ftcli.data.pieces import Pieces, cut
     from ftcli.data.texts import Frame, documents
     from ftcli.models.tokenizers import train_wordpiece
     from ftcli.recipe.schema import TokenizerRecipe
@@ -66,7 +67,7 @@ def prepare(given: argparse.Namespace, folder: Path) -> None:
     BertForMaskedLM(config).save_pretrained(folder / "model")
     tokenizer.save_pretrained(folder / "model")
     whole = documents(tokenizer, texts[:-20])
-    pieces = Pieces(whole, Frame.of(tokenizer), cut(document_lengths(whole), given.max_length - 2))
+    pieces = Pieces(whole, Frame.of(tokenizer), cut(lengths(whole), given.max_length - 2))
     (folder / "pieces.json").write_text(json.dumps([piece["input_ids"].tolist() for piece in pieces]))
 
 

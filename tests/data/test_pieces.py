@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ftcli.data.pieces import Pieces, cut, document_lengths, token_counts
+from ftcli.data.examples import lengths
+from ftcli.data.pieces import Pieces, cut, token_counts
 from ftcli.data.texts import Frame
 
 DOCUMENTS = st.lists(st.integers(0, 90), min_size=1, max_size=12)
@@ -32,7 +33,7 @@ def test_every_token_is_in_one_piece(sizes: list[int], longest: int, shortest: i
 @given(sizes=DOCUMENTS, longest=st.integers(1, 40))
 def test_special_tokens_stand_around_each_piece(sizes: list[int], longest: int) -> None:
     documents = [{"input_ids": np.arange(100, 100 + size, dtype=np.int32)} for size in sizes]
-    assert document_lengths(documents).tolist() == sizes
+    assert lengths(documents).tolist() == sizes
     pieces = Pieces(documents, Frame((1,), (2,), (2,), 1), cut(np.array(sizes), longest))
     found = [example["input_ids"] for example in pieces]
     assert [len(ids) for ids in found] == pieces.lengths().tolist()

@@ -126,7 +126,8 @@ import numpy as np
 from ftcli.data import spool
 spool.IN_MEMORY = 1 << 20
 from ftcli.data.load import load
-from ftcli.engine.evaluate import encode_rows, lengths
+from ftcli.data.examples import lengths
+from ftcli.engine.evaluate import encode_rows
 from ftcli.recipe.schema import DataRecipe
 from ftcli.tasks.text_classification import TextClassification
 

@@ -111,6 +111,34 @@ def test_order_is_what_it_says() -> None:
     assert (pieces.second[swapped, 2] == pieces.first[swapped, 1]).all()
 
 
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_the_first_token_is_asked_for_the_words(kind: str) -> None:
+    task = objective("mlm+bow")
+    model = model_for(task, kind, AutoModelForMaskedLM)
+    speed_up(model, CPU, unpadded=True, first_only=False)
+    examples = list(settled(task, TEXTS))[:9]
+    batch = task.collate(examples)
+    outputs = task.forward(model.eval(), batch)
+    given = {k: v for k, v in batch.items() if k in {"input_ids", "attention_mask", "token_type_ids"}}
+    likely = torch.log_softmax(model(**given).logits, -1)
+    texts = [example["input_ids"].copy() for example in examples]
+    for text, example in zip(texts, examples, strict=True):
+        text[example["places"]] = example["labels"]
+    special = set(task.tokenizer.all_special_ids)
+    words = [sorted(set(text.tolist()) - special) for text in texts]
+    own = [-float(likely[row, 0, wanted].sum()) for row, wanted in enumerate(words)]
+    assert task.counts(batch)["bow"] == sum(map(len, words))
+    assert float(task.losses(outputs, batch)["bow"]) == pytest.approx(sum(own), rel=1e-5)
+    told = torch.nn.functional.cross_entropy(
+        likely.flatten(0, 1)[batch["places"][:-9]], batch["labels"], reduction="sum"
+    )
+    assert float(task.losses(outputs, batch)["mlm"]) == pytest.approx(float(told), rel=1e-5)
+    for row, (answer, wanted) in enumerate(zip(task.decode(outputs, batch), words, strict=True)):
+        assert answer["nll"]["bow"] == pytest.approx(own[row], rel=1e-4)
+        best = set(outputs["bow"][row].topk(len(wanted)).indices.tolist())
+        assert answer["correct"]["bow"] == len(best & set(wanted))
+
+
 def test_a_mask_depends_on_seed_epoch_and_row_alone() -> None:
     task = objective()
     examples = task.arrange(task.documents([{"text": text} for text in TEXTS]), 0)

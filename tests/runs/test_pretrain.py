@@ -130,11 +130,10 @@ def test_stopped_and_resumed_is_not_to_be_told_from_never_stopped(corpus: Path, 
 
 
 @pytest.mark.parametrize(
-    ("objective", "preset", "term"), [("mlm+nsp", "bert-tiny", "nsp"), ("mlm+sop", "bert-tiny", "sop")]
+    ("objective", "preset", "term"),
+    [("mlm+bow", "electra-tiny", "bow"), ("mlm+nsp", "bert-tiny", "nsp"), ("mlm+sop", "bert-tiny", "sop")],
 )
-def test_sentence_pairs(objective: str, preset: str, term: str, corpus: Path, tmp_path: Path) -> None:
-    if objective == "mlm+sop":  # BERT's head over pairs answers either question
-        preset = "bert-tiny"
+def test_two_questions(objective: str, preset: str, term: str, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = run_cli("pretrain", "--model", f"preset:{preset}", "--objective", objective, "--data", str(corpus),
                    "--out", str(out), "--max-steps", "3", "--max-length", "48", *SMALL)  # fmt: skip
@@ -179,6 +178,7 @@ def test_mistakes(arguments: list[str], code: int, said: str, corpus: Path, tmp_
     ("objective", "preset"),
     [
         ("mlm", "bert-tiny"),
+        ("mlm+bow", "bert-tiny"),
         ("mlm+sop", "bert-tiny"),
         ("rtd", "electra-tiny"),
         ("clm", "gpt2-tiny"),

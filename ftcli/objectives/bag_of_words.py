@@ -2,7 +2,8 @@
 
 Masked tokens alone teach the first token nothing, on which a fine-tuned head will stand; small models never make that
 up on little data. After the bag-of-words part of Xiao et al. 2023, "RetroMAE-2: Duplex Masked Auto-Encoder For
-Pre-Training Retrieval-Oriented Language Models" (arXiv:2305.02564), here through the head that tells masked tokens.
+Pre-Training Retrieval-Oriented Language Models" (arXiv:2305.02564), here through the head that tells masked tokens, and
+with frequent words left out now and then, as Mikolov et al. 2013 (arXiv:1310.4546) do: they say little of a text.
 """
 
 from __future__ import annotations
@@ -16,17 +17,31 @@ from torch import Tensor, nn
 from ftcli.contract import Batch, Example, Outputs, Prediction
 from ftcli.objectives.mlm import MaskedLanguageModelling
 
+FREQUENT = 1e-3
+"""Share of all tokens above which a word is frequent; it is asked for with probability sqrt(FREQUENT / share)."""
+
 
 class BagOfWords(MaskedLanguageModelling):
-    """Tokens of one text told from the others, and all of them from the state of the first."""
+    """Tokens of one text told from the others, and its words from the state of the first."""
 
     name = "mlm+bow"
     terms = ("mlm", "bow")
+    _asked: np.ndarray | None = None
+    """(vocabulary,) how probably a word is asked for, by the documents that came first: those trained on."""
+
+    def arrange(self, documents: Sequence[Example], seed: int) -> Sequence[Example]:
+        if self._asked is None:
+            seen = np.maximum(1, self.occurrences(documents))
+            self._asked = np.minimum(1, np.sqrt(FREQUENT * seen.sum() / seen))
+        return super().arrange(documents, seed)
 
     def corrupt(self, example: Example, random: np.random.Generator) -> Example:
-        """As for masks; ``words`` are the ordinary tokens of the text, each once."""
+        """As for masks; ``words`` are ordinary tokens of the text, each once, the frequent ones now and then."""
         words = np.unique(example["input_ids"])
-        return {**super().corrupt(example, random), "words": words[~self._special[words]]}
+        words = words[~self._special[words]]
+        corrupted = super().corrupt(example, random)
+        assert self._asked is not None, "examples come from `arrange`"
+        return {**corrupted, "words": words[random.random(len(words)) < self._asked[words]]}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         batch = super().collate(examples)

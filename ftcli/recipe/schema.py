@@ -44,7 +44,7 @@ class ModelRecipe:
     """Where the model comes from."""
 
     name: str | None = None
-    """A Hub name, a model folder, a run folder, or preset:NAME (an architecture from scratch)."""
+    """A Hub name, a model folder, a run folder, builtin:NAME, or preset:NAME (an architecture from scratch)."""
     revision: str | None = None
     """Branch, tag or commit of a Hub model."""
     config: Mapping[str, Any] = _key({}, free=True)

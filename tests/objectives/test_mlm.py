@@ -124,10 +124,12 @@ def test_the_first_token_is_asked_for_the_words(kind: str) -> None:
     texts = [example["input_ids"].copy() for example in examples]
     for text, example in zip(texts, examples, strict=True):
         text[example["places"]] = example["labels"]
-    special = set(task.tokenizer.all_special_ids)
-    words = [sorted(set(text.tolist()) - special) for text in texts]
+    words = [example["words"].tolist() for example in examples]
+    for text, asked in zip(texts, words, strict=True):
+        assert set(asked) <= set(text.tolist()) - set(task.tokenizer.all_special_ids)
+        assert len(set(asked)) == len(asked)
     own = [-float(likely[row, 0, wanted].sum()) for row, wanted in enumerate(words)]
-    assert task.counts(batch)["bow"] == sum(map(len, words))
+    assert task.counts(batch)["bow"] == sum(map(len, words)) > 0
     assert float(task.losses(outputs, batch)["bow"]) == pytest.approx(sum(own), rel=1e-5)
     told = torch.nn.functional.cross_entropy(
         likely.flatten(0, 1)[batch["places"][:-9]], batch["labels"], reduction="sum"
@@ -137,6 +139,21 @@ def test_the_first_token_is_asked_for_the_words(kind: str) -> None:
         assert answer["nll"]["bow"] == pytest.approx(own[row], rel=1e-4)
         best = set(outputs["bow"][row].topk(len(wanted)).indices.tolist())
         assert answer["correct"]["bow"] == len(best & set(wanted))
+
+
+def test_frequent_words_are_asked_for_now_and_then() -> None:
+    task = objective("mlm+bow")
+    documents = task.documents([{"text": text} for text in TEXTS])
+    examples, draw = task.arrange(documents, 0), drawing(task.corrupt, 5)
+    asked, there = np.zeros(len(task.tokenizer)), np.zeros(len(task.tokenizer))
+    for epoch in range(60):
+        for row, example in enumerate(examples):
+            asked[draw(example, epoch, row)["words"]] += 1
+            there[np.unique(example["input_ids"])] += 1
+    counts = task.occurrences(documents)
+    common = counts.argsort()[-5:]
+    expected = np.sqrt(1e-3 * counts.sum() / counts[common])
+    assert np.allclose(asked[common] / there[common], expected, atol=0.03), "sqrt(threshold / share), Mikolov et al."
 
 
 def test_a_mask_depends_on_seed_epoch_and_row_alone() -> None:

@@ -33,7 +33,7 @@ def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_di
 
     recipe = resolve(file)
     arguments = [file.parent.name, str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
-    if not str(recipe.model.name).startswith("preset:"):
+    if not str(recipe.model.name).startswith(("preset:", "builtin:")):
         arguments += ["--model", str(tiny_bert_dir), "--max-length", "32"]
     if not str(recipe.data.name).startswith("builtin:"):
         arguments += ["--data", str(reviews_dir)]

@@ -21,7 +21,7 @@ MANUAL = """From a foundation model to a number you can trust.
 
 \b
 Start here (no download needed):
-  ftcli finetune --model preset:bert-tiny --data builtin:reviews --out runs/first
+  ftcli finetune --model builtin:bert-tiny-en --data builtin:reviews --out runs/first
   ftcli evaluate runs/first --data builtin:reviews
   echo "a fine film" | ftcli predict runs/first
 

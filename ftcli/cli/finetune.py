@@ -36,7 +36,7 @@ def command(
     \b
     Examples:
       ftcli finetune --model bert-base-cased --data imdb
-      ftcli finetune --model preset:bert-tiny --data builtin:reviews --epochs 5
+      ftcli finetune --model builtin:bert-tiny-en --data builtin:reviews
       ftcli finetune recipe.yaml --seed 2 --set optimizer.weight_decay=0.1
     """
     launch(

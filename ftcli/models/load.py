@@ -105,13 +105,13 @@ class Source:
 
 
 def open_source(recipe: ModelRecipe) -> Source:
-    """Find a model by name (Hub, folder, run folder or preset:NAME) and read its configuration and tokenizer.
+    """Find a model (Hub name, folder, run folder, builtin:NAME or preset:NAME); read its configuration and tokenizer.
 
     Raises UsageError for a name that leads nowhere, a pickle-only checkpoint or code that is not trusted.
     """
     name = recipe.name
     if not name:
-        raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model preset:bert-tiny")
+        raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model builtin:bert-tiny-en")
     if name.startswith("preset:"):
         values = {**preset(name.removeprefix("preset:")), **recipe.config}
         kind = values.pop("model_type")
@@ -290,6 +290,6 @@ def _explain(error: Exception, name: str, location: str) -> FtcliError:
     if kinds & network or "couldn't connect" in text.lower() or "offline" in text.lower():
         return UsageError(
             f"model '{name}': no such folder here, not in the cache, and the Hub cannot be reached",
-            hint="connect once to download it, or name a local folder or preset:bert-tiny",
+            hint="connect once to download it, or name a local folder or builtin:bert-tiny-en",
         )
     return UsageError(f"model '{name}' cannot be loaded from {location}: {text[:300]}")

@@ -73,7 +73,7 @@ def task_class(recipe: Recipe, source: Source) -> Any:
 def require(recipe: Recipe) -> tuple[str, str]:
     """The model's and the data's name; UsageError where one is missing."""
     if not recipe.model.name:
-        raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model preset:bert-tiny")
+        raise UsageError("no model given", hint="--model bert-base-cased, a folder, or --model builtin:bert-tiny-en")
     if not recipe.data.name:
         raise UsageError("no data given", hint="--data imdb, a file or folder, or --data builtin:reviews")
     return recipe.model.name, recipe.data.name
@@ -218,8 +218,9 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
     if recipe.optimizer.lr is None:
         chosen["optimizer.lr"] = default_lr(parameters, from_scratch=source.from_scratch)
     if recipe.train.epochs is None:
-        fine_tuned = EPOCHS_FROM_SCRATCH if source.from_scratch else EPOCHS_PRETRAINED
-        chosen["train.epochs"] = EPOCHS_PRETRAINING if pretrains else fine_tuned
+        chosen["train.epochs"] = (
+            EPOCHS_PRETRAINING if pretrains else default_epochs(parameters, from_scratch=source.from_scratch)
+        )
     if recipe.regularize.token_dropout is None:
         # An objective hides what it wants itself.
         hides = source.from_scratch and source.tokenizer is not None and not pretrains
@@ -241,12 +242,19 @@ def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module
     return replace_recipe(recipe, **{k.replace(".", "__"): v for k, v in chosen.items()})
 
 
-EPOCHS_PRETRAINED = 3.0
 EPOCHS_PRETRAINING = 1.0
-EPOCHS_FROM_SCRATCH = 15.0
+_EPOCHS_PRETRAINED = ((10e6, 10.0),)
+_EPOCHS_FROM_SCRATCH = 15.0
 TOKEN_DROPOUT_FROM_SCRATCH = 0.2
 _LR_PRETRAINED = ((10e6, 2e-4), (50e6, 5e-5), (200e6, 2e-5))
 _LR_FROM_SCRATCH = ((10e6, 5e-4), (50e6, 3e-4), (200e6, 1e-4))
+
+
+def default_epochs(parameters: int, *, from_scratch: bool) -> float:
+    """Passes over the training split by size: large pretrained models need few, small ones know less to begin with."""
+    if from_scratch:
+        return _EPOCHS_FROM_SCRATCH
+    return next((epochs for size, epochs in _EPOCHS_PRETRAINED if parameters < size), 3.0)
 
 
 def default_lr(parameters: int, *, from_scratch: bool) -> float:

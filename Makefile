@@ -25,8 +25,8 @@ install: $(VENV)/.installed  ## Set up .venv with ftcli in it
 
 demo: $(VENV)/.installed  ## Fine-tune, evaluate and predict, with no download
 	@rm -rf $(DEMO)
-	$(BIN)/ftcli finetune --model builtin:bert-tiny-en --data builtin:reviews --out $(DEMO)
-	$(BIN)/ftcli evaluate $(DEMO) --data builtin:reviews --fail-under accuracy=0.8
+	$(BIN)/ftcli finetune recipes/finetune/quickstart.yaml --out $(DEMO)
+	$(BIN)/ftcli evaluate $(DEMO) --data builtin:reviews --fail-under accuracy=0.78
 	printf '%s\n' "A fine film, warm and funny from start to end." "The soup was cold and the waiter rude." | $(BIN)/ftcli predict $(DEMO)
 
 test: $(VENV)/.installed-dev  ## Run the tests

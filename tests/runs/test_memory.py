@@ -106,7 +106,7 @@ def test_auto_keeps_the_rows_per_step_and_resumes(tmp_path: Path, tiny_bert_dir:
     size, times = settled(tmp_path / "run")
     assert size * times == 48
     assert 1 < size < 48
-    longer = ("--max-steps", "12", "--epochs", "9", "--resume")
+    longer = ("--max-steps", "12", "--epochs", "12", "--resume")
     done = auto(tmp_path, tiny_bert_dir, reviews_dir, "run", *more, *longer)
     assert done.code == 0, done.stderr
     assert "resumed from" in done.stderr

@@ -5,14 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
+from ftcli.bundled import PREFIX, find_bundled
 from ftcli.data.folders import Opener, open_folder
 from ftcli.data.reader import Options, Places, Raw, Reader
-from ftcli.errors import UsageError, did_you_mean
-
-PREFIX = "builtin:"
 
 
 def open_bundled(name: str) -> tuple[dict[str, Opener], list[str]]:
@@ -22,11 +19,7 @@ def open_bundled(name: str) -> tuple[dict[str, Opener], list[str]]:
 
 def bundled_folder(name: str) -> Path:
     """The folder of ``builtin:NAME``."""
-    root = Path(str(resources.files("ftcli.data"))) / "builtin"
-    known = [entry.name for entry in root.iterdir() if entry.is_dir()] if root.is_dir() else []
-    if name not in known:
-        raise UsageError(f"unknown data set '{PREFIX}{name}'", hint=did_you_mean(name, [*known, *_MADE]))
-    return root / name
+    return find_bundled("data", "data set", name, list(_MADE))
 
 
 _DIGITS_SPLITS = {"train": 1197, "validation": 200, "test": 400}

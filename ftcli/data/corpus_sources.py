@@ -9,7 +9,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ftcli.data.bundled import PREFIX, bundled_folder
+from ftcli.bundled import PREFIX
+from ftcli.data.bundled import bundled_folder
 from ftcli.data.documents import open_documents, open_text_files
 from ftcli.data.files import extension, is_data_file, open_file
 from ftcli.data.folders import is_sidecar, split_of_file

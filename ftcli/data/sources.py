@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+from ftcli.bundled import PREFIX
 from ftcli.data import hub
-from ftcli.data.bundled import PREFIX, open_bundled
+from ftcli.data.bundled import open_bundled
 from ftcli.data.files import FORMATS, extension, open_file
 from ftcli.data.folders import Opener, open_folder
 from ftcli.data.images import SUFFIXES

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from ftcli.bundled import PREFIX, find_bundled
 from ftcli.errors import FtcliError, UsageError, did_you_mean
 from ftcli.hub import as_reachable, endpoint
 from ftcli.models.added_tokens import extend, grow
-from ftcli.models.bundled import PREFIX, bundled_model
 from ftcli.models.image_processors import open_processor, plain_processor, takes_images
 from ftcli.models.presets import preset
 from ftcli.recipe.schema import ModelRecipe
@@ -120,7 +120,8 @@ def open_source(recipe: ModelRecipe) -> Source:
             kind, **values
         )  # anew: some settings follow from others, as Llama's size of a head
         return Source(name, None, config, None, images=plain_processor(config) if takes_images(config) else None)
-    path = bundled_model(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else Path(name).expanduser()
+    bundled = name.startswith(PREFIX)
+    path = find_bundled("models", "model", name.removeprefix(PREFIX)) if bundled else Path(name).expanduser()
     run = path if (path / "recipe.yaml").is_file() or (path / "model").is_dir() else None
     location = _local_folder(path, run) if path.exists() else _hub_name(name)
     options: dict[str, Any] = {"revision": recipe.revision, "trust_remote_code": recipe.trust_remote_code}

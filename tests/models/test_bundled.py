@@ -12,12 +12,12 @@ from PIL import Image
 from transformers import pipeline
 
 import ftcli
-from ftcli.models.bundled import bundled_model
+from ftcli.bundled import find_bundled
 from ftcli.recipe.load import resolve
 from tests.tiny import run_cli
 
 NAME = "builtin:bert-tiny-en"
-FOLDER = bundled_model("bert-tiny-en")
+FOLDER = find_bundled("models", "model", "bert-tiny-en")
 
 
 def test_it_is_small_and_says_where_it_is_from() -> None:
@@ -30,7 +30,7 @@ def test_it_is_small_and_says_where_it_is_from() -> None:
         assert min(curve.size) > 200
     recipe = resolve(FOLDER / "pretrain.yaml")
     config = json.loads((FOLDER / "config.json").read_text())
-    assert recipe.objective == "mlm+bow"
+    assert recipe.objective == resolve(FOLDER / "pretrain-short.yaml").objective == "mlm+bow"
     assert recipe.train.max_length == config["max_position_embeddings"]
     assert config["hidden_dropout_prob"] > 0, "fine-tuning on a few rows needs it"
 

@@ -13,7 +13,7 @@ from ftcli.bundled import PREFIX
 from ftcli.data.bundled import bundled_folder
 from ftcli.data.documents import open_documents, open_text_files
 from ftcli.data.files import extension, is_data_file, open_file
-from ftcli.data.folders import is_sidecar, split_of_file
+from ftcli.data.folders import UNLABELLED, is_sidecar, split_of_file
 from ftcli.data.lines import explained
 from ftcli.data.reader import Options, Reader
 from ftcli.data.sources import Source, local_notes, open_source
@@ -22,6 +22,7 @@ from ftcli.errors import DataError
 from ftcli.recipe.schema import DataRecipe
 
 _SHOWN = 5
+_UNLABELLED = "unlabelled"
 
 
 def open_corpus(recipe: DataRecipe, how: str) -> Source:
@@ -39,7 +40,10 @@ def open_corpus(recipe: DataRecipe, how: str) -> Source:
 
 
 def _folder(name: str, folder: Path, how: str, notes: Sequence[str]) -> Source:
-    """A folder's files by the split they are named after or lie in; without any such, all are training data."""
+    """A folder's files by the split they are named after or lie in; without any such, all are training data.
+
+    What is named as unlabelled is training data too: a corpus needs no labels.
+    """
     found: dict[str, list[Path]] = defaultdict(list)
     single: dict[str, list[Path]] = defaultdict(list)
     others: list[str] = []
@@ -51,15 +55,17 @@ def _folder(name: str, folder: Path, how: str, notes: Sequence[str]) -> Source:
                 continue
             at = next((n for n, part in enumerate(parts[:-1]) if canonical(part)), None)
             split = parts[at] if at is not None else split_of_file(path)
-            split = split if canonical(split) else ""
+            split = _UNLABELLED if split.lower() in UNLABELLED else split if canonical(split) else ""
             # train/pos/1.txt: class folders, whose files are a text each.
             whole = at is not None and len(parts) > at + 2 and extension(path) == ".txt"
             (single if whole else found)[split].append(path)
     said = list(notes)
+    training = next((split for split in [*found, *single] if canonical(split) == "train"), "")
+    found[training] += found.pop(_UNLABELLED, [])
     for split in single:  # aclImdb has lists of addresses beside its class folders
         others.extend(p.relative_to(folder).as_posix() for p in found[split] if extension(p) == ".txt")
         found[split] = [p for p in found[split] if extension(p) != ".txt"]
-    splits = {s: (found.get(s, []), single.get(s, [])) for s in sorted({*found, *single})}
+    splits = {s: (found[s], single[s]) for s in sorted({*found, *single}) if found[s] or single[s]}
     if not splits:
         shown = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "") or "nothing"
         raise DataError(

@@ -18,7 +18,7 @@ from ftcli.errors import DataError
 
 Opener = Callable[[Options], list[Reader]]
 
-_UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
+UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 _SIDECARS = ("dataset_info", "dataset_infos", "dataset_dict", "state", "config", "metadata")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(-[0-9a-f]+)?$")
 _WORD = re.compile(r"[a-zA-Z]+")
@@ -126,7 +126,7 @@ def _class_splits(folder: Path, entries: Sequence[Path]) -> tuple[dict[str, Open
 
 def _class_folders(folder: Path, notes: list[str], root: Path) -> list[Path]:
     inner = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    classes = [entry for entry in inner if entry.name.lower() not in _UNLABELLED]
+    classes = [entry for entry in inner if entry.name.lower() not in UNLABELLED]
     inside = [file for entry in classes for file in entry.iterdir()]
     # Folders without any text or image are not classes at all; an empty one beside others is a class that lost its
     # files. Those named after splits hold the images of a split without labels.

@@ -27,6 +27,11 @@ WEIGHT = 50.0
 """Of the discriminator's loss beside the generator's."""
 NARROWER = 4
 """Times that the generator is narrower than the discriminator."""
+NARROWEST = 64
+"""Of a generator: one head; still narrower, it learns little beyond how frequent words are."""
+MASKED = 0.85
+"""Share of the chosen tokens that the generator sees masked, as in the paper's own code; the others it sees as they
+are, which ties what goes in to what comes out, and without which it is slow to learn that context matters."""
 
 
 class Pair(nn.Module):
@@ -77,7 +82,8 @@ class ReplacedTokenDetection(MaskedLanguageModelling):
         """The example with masks at ``places``; ``draws`` decide what the generator puts there (see `sampled`)."""
         found = super().corrupt(example, random)
         ids = example["input_ids"].copy()
-        ids[found["places"]] = self.tokenizer.mask_token_id
+        masked = random.random(len(found["places"])) < MASKED
+        ids[found["places"][masked]] = self.tokenizer.mask_token_id
         return {**found, "input_ids": ids, "draws": random.random(len(found["places"]))}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
@@ -169,9 +175,9 @@ class ReplacedTokenDetection(MaskedLanguageModelling):
 def generator_config(config: PretrainedConfig) -> PretrainedConfig:
     """A generator as deep as the discriminator of `config` and a quarter as wide, with embeddings of the same size."""
     small = copy.deepcopy(config)
-    small.hidden_size = max(1, config.hidden_size // NARROWER)
-    small.intermediate_size = max(1, config.intermediate_size // NARROWER)
-    heads = max(1, config.num_attention_heads // NARROWER)
+    small.hidden_size = min(config.hidden_size, max(NARROWEST, config.hidden_size // NARROWER))
+    small.intermediate_size = max(1, config.intermediate_size * small.hidden_size // config.hidden_size)
+    heads = max(1, config.num_attention_heads * small.hidden_size // config.hidden_size)
     small.num_attention_heads = next(n for n in range(heads, 0, -1) if small.hidden_size % n == 0)
     return small
 

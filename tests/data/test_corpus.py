@@ -204,6 +204,16 @@ def test_shards_and_splits_named_otherwise(tmp_path: Path) -> None:
         read(tmp_path, validation_split="held")
 
 
+@pytest.mark.parametrize("training", ["train", "training", "other"])
+def test_what_is_named_as_unlabelled_is_training_data_too(tmp_path: Path, training: str) -> None:
+    write_lines(tmp_path / f"{training}.txt", "labelled")
+    write_parquet([{"text": "unlabelled"}], tmp_path / "unsupervised-00000-of-00001.parquet")
+    write_lines(tmp_path / "test.txt", "never read")
+    data = read(tmp_path)
+    assert sorted(all_texts(data)) == ["labelled", "unlabelled"]
+    assert not any("left out" in note for note in data.notes)
+
+
 def test_columns_of_text_files_by_position(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "a.txt", "1 a fine film", "0 a poor one", "1 so so")
     assert all_texts(read(path, columns="label=0,text=1")) == ["a fine film", "a poor one", "so so"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import ElectraForMaskedLM, ElectraForPreTraining
+from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
 
 from ftcli.engine.checkpoint import own_tensors
 from ftcli.engine.corrupt import Corrupted, drawing
@@ -19,7 +19,7 @@ from ftcli.engine.forward import speed_up
 from ftcli.engine.precision import pick_precision
 from ftcli.errors import UsageError
 from ftcli.models.load import open_source
-from ftcli.objectives.rtd import WEIGHT, Pair, ReplacedTokenDetection, sampled
+from ftcli.objectives.rtd import MASKED, WEIGHT, Pair, ReplacedTokenDetection, generator_config, sampled
 from ftcli.recipe.schema import ModelRecipe, Recipe
 from tests.tiny import tiny_model, tiny_reviews
 
@@ -46,7 +46,7 @@ def test_the_generator_is_small_and_shares_the_embeddings(tmp_path: Path) -> Non
     generator, discriminator = model.generator, model.discriminator
     assert isinstance(generator, ElectraForMaskedLM)
     assert isinstance(discriminator, ElectraForPreTraining)
-    assert generator.config.hidden_size * 4 == discriminator.config.hidden_size
+    assert generator.config.hidden_size <= discriminator.config.hidden_size
     assert generator.config.num_hidden_layers == discriminator.config.num_hidden_layers
     words = discriminator.electra.embeddings.word_embeddings.weight
     assert generator.electra.embeddings.word_embeddings.weight is words
@@ -54,6 +54,18 @@ def test_the_generator_is_small_and_shares_the_embeddings(tmp_path: Path) -> Non
     names = own_tensors(model)
     assert sum("word_embeddings" in name for name in names) == 1
     assert not any(name.endswith("generator_lm_head.weight") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("size", "heads", "found"),
+    [((768, 3072), 12, ((192, 768), 3)), ((128, 512), 2, ((64, 256), 1)), ((32, 64), 4, ((32, 64), 4))],
+)
+def test_the_generator_is_a_quarter_as_wide_but_not_too_narrow(
+    size: tuple[int, int], heads: int, found: tuple[tuple[int, int], int]
+) -> None:
+    config = ElectraConfig(hidden_size=size[0], intermediate_size=size[1], num_attention_heads=heads)
+    small = generator_config(config)
+    assert ((small.hidden_size, small.intermediate_size), small.num_attention_heads) == found
 
 
 @pytest.mark.parametrize("unpadded", [True, False])
@@ -91,13 +103,22 @@ def test_the_discriminator_s_loss_teaches_the_discriminator_alone(tmp_path: Path
     assert all(p.grad is not None for p in model.discriminator.parameters())
 
 
-def test_what_is_masked_is_masked_and_nothing_else(tmp_path: Path) -> None:
+def test_what_is_chosen_is_masked_or_kept_and_nothing_else(tmp_path: Path) -> None:
     objective, _ = opened(tmp_path)
     pieces = objective.arrange(objective.documents(ROWS), 0)
-    special = np.isin(pieces[0]["input_ids"], objective.tokenizer.all_special_ids)
+    random, masked, kept = np.random.default_rng(3), 0, 0
+    for piece in [*pieces] * 40:
+        special = np.isin(piece["input_ids"], objective.tokenizer.all_special_ids)
+        example = objective.corrupt(piece, random)
+        seen = example["input_ids"][example["places"]]
+        hidden = seen == objective.tokenizer.mask_token_id
+        assert (hidden | (seen == example["labels"])).all()
+        assert not special[example["places"]].any()
+        untouched = np.delete(np.arange(len(piece["input_ids"])), example["places"])
+        assert np.array_equal(example["input_ids"][untouched], piece["input_ids"][untouched])
+        masked, kept = masked + hidden.sum(), kept + (~hidden).sum()
+    assert abs(masked / (masked + kept) - MASKED) < 4 * (MASKED * (1 - MASKED) / (masked + kept)) ** 0.5
     example = objective.corrupt(pieces[0], np.random.default_rng(3))
-    assert (example["input_ids"][example["places"]] == objective.tokenizer.mask_token_id).all()
-    assert not special[example["places"]].any()
     again = objective.corrupt(pieces[0], np.random.default_rng(3))
     assert all(np.array_equal(example[name], again[name]) for name in example)
 

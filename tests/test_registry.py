@@ -8,18 +8,20 @@ from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import UsageError
 from ftcli.metrics import METRICS
+from ftcli.models.methods import METHODS
+from ftcli.objectives import OBJECTIVES
 from ftcli.registry import Table
 from ftcli.reports import REPORTS
 from ftcli.tasks import TASKS
 from ftcli.trackers import TRACKERS
 
-TABLES = [TASKS, METRICS, TRACKERS, REPORTS, OPTIMIZERS, SCHEDULES]
+TABLES = [TASKS, OBJECTIVES, METHODS, METRICS, TRACKERS, REPORTS, OPTIMIZERS, SCHEDULES]
 ENTRIES = [(table, name) for table in TABLES for name in table]
 
 
 def test_no_table_is_empty() -> None:
     assert all(len(table) >= 1 for table in TABLES)
-    assert len(ENTRIES) >= 13
+    assert len(ENTRIES) >= 26
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES, ids=lambda v: v if isinstance(v, str) else v.kind)

@@ -18,7 +18,7 @@ FLAGS: Mapping[str, str] = {
     "data": "data.name",
     "task": "task",
     "objective": "objective",
-    "method": "method",
+    "method": "method.name",
     "epochs": "train.epochs",
     "max-steps": "train.max_steps",
     "batch-size": "train.batch_size",

@@ -48,12 +48,14 @@ class Loop:
         total_steps: int,
         augment: Callable[[Batch], Batch] | None = None,
         draw: Callable[[Example, int, int], Example] | None = None,
+        before_step: Callable[[int], None] | None = None,
     ) -> None:
         self.task, self.model, self.examples, self.sampler = task, model, examples, sampler
         self.optimizer, self.schedule, self.precision, self.recipe = optimizer, schedule, precision, recipe
         self.total_steps, self.augment = total_steps, augment
         self.draw = draw
         """What is made of an example in an epoch, given the epoch and the row; None takes it as it is."""
+        self.before_step = before_step
         self.step = self.epoch = self.position = 0
         self.skip: set[tuple[int, int]] = set()
         """(epoch, position) of steps whose rows are passed over."""
@@ -80,6 +82,8 @@ class Loop:
     def _advance(self, plan: list[np.ndarray]) -> Progress:
         """One optimiser step over the next rows of the epoch's `plan`, `micro_batch` of them per forward pass."""
         self.model.train()
+        if self.before_step is not None:
+            self.before_step(self.step)
         at = (self.epoch, self.position)
         rows, steps_in_epoch = plan[self.position], len(plan)
         lr = self._set_lr()

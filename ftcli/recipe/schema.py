@@ -57,6 +57,16 @@ class ModelRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MethodRecipe:
+    """Which weights are adapted, and how."""
+
+    name: str = "full"
+    """How weights are adapted: all of them (full), some of them (head, head-then-full, bitfit, ln)."""
+    head_share: float = _key(0.2, above=0, below=1)
+    """head-then-full: share of the steps in which the head alone is trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataRecipe:
     """Where the data comes from and how it is read."""
 
@@ -288,12 +298,11 @@ class Recipe:
     """What the model learns to do; auto takes what the data shows."""
     objective: str | None = None
     """What the model learns from unlabelled data; by default what its architecture is made for."""
-    method: str = "full"
-    """How weights are adapted."""
     seed: int = _key(42, at_least=0, at_most=2**32 - 1)
     """Seed of every random choice."""
     out: str | None = None
     """Run folder; by default runs/COMMAND-MODEL-DATA, never over an earlier run."""
+    method: MethodRecipe = field(default_factory=MethodRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
     corpus: CorpusRecipe = field(default_factory=CorpusRecipe)

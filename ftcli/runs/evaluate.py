@@ -13,6 +13,7 @@ from ftcli.data.load import load as load_data
 from ftcli.data.sources import has_split
 from ftcli.errors import DataError, UsageError
 from ftcli.metrics.gates import Gate, check
+from ftcli.models.methods.base import Method
 from ftcli.recipe.load import read_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe
 from ftcli.runs.encode import encode, held_out
@@ -68,7 +69,17 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
             console.warn(aligned)
         data = drop_unknown(trained.task, data, recipe.data)
         precision = trained.precision
-        parts = Parts(trained.recipe, trained.source, data, trained.task, trained.model, [], precision, precision)
+        parts = Parts(
+            trained.recipe,
+            trained.source,
+            data,
+            trained.task,
+            trained.model,
+            Method(trained.recipe.method),
+            [],
+            precision,
+            precision,
+        )
         if data.skipped:
             console.warn(f"{len(data.skipped):,} rows skipped; the first: {data.skipped[0]}")
         scored = encode if trained.recipe.objective is None else held_out

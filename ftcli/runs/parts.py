@@ -19,6 +19,8 @@ from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.added_tokens import read_tokens
 from ftcli.models.load import Source, open_source, set_dropout
+from ftcli.models.methods import METHODS
+from ftcli.models.methods.base import Method
 from ftcli.models.tokenizers import train_tokenizer
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace as replace_recipe
@@ -39,6 +41,7 @@ class Parts:
     data: Data
     task: Task
     model: nn.Module
+    method: Method
     fresh: list[str]
     precision: Precision
     """Of training."""
@@ -81,8 +84,6 @@ def require(recipe: Recipe) -> tuple[str, str]:
 
 def assemble(recipe: Recipe, console: Console) -> Parts:
     """Model, data and task of a fine-tuning run. Cheap things are checked first."""
-    if recipe.method != "full":
-        raise UsageError(f"unknown method '{recipe.method}'", hint="known: full")
     if recipe.task != "auto":
         TASKS.check(recipe.task)
     place, source = look_up(recipe, console)
@@ -107,6 +108,7 @@ def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
         )
     OPTIMIZERS.check(recipe.optimizer.name)
     SCHEDULES.check(recipe.schedule.name)
+    METHODS.check(recipe.method.name)
     for name in filter(None, map(str.strip, recipe.log.trackers.split(","))):
         TRACKERS.check(name)
     source = open_source(recipe.model)
@@ -150,17 +152,36 @@ def with_tokenizer(source: Source, data: Data, recipe: Recipe, console: Console)
 def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, data: Data, task: Task) -> Parts:
     """The model for the task, where and how it runs, and every setting left open chosen."""
     device = scoring.device
+    method: Method = METHODS.part(recipe.method.name)(recipe.method)
     model, fresh = task.build_model(source)
+    if recipe.method.name != "full":
+        model = adapted(method, model, fresh, recipe, console)
     speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
     if recipe.train.activation_checkpointing:
         recompute_activations(model, source.name)
     if recipe.train.compile is True:
         task.pad_to_multiple = COMPILED_WIDTHS
-    recipe = choose_defaults(recipe, source, task, model, console)
+    recipe = choose_defaults(recipe, source, task, model, method, console)
     precision = for_training(recipe.train.precision, scoring, model)
     if precision is not scoring:
         console.note(f"trains in {precision.name}, which this CPU is fast at; --precision fp32 does not")
-    return Parts(recipe, source, data, task, model, fresh, precision, scoring)
+    return Parts(recipe, source, data, task, model, method, fresh, precision, scoring)
+
+
+def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Recipe, console: Console) -> nn.Module:
+    """The model as the method trains it; what that is, said."""
+    if recipe.objective is not None:
+        raise UsageError(
+            f"method {recipe.method.name} adapts a model to a task; pretraining trains all of it",
+            hint="leave out --method",
+        )
+    model = method.adapt(model, fresh)
+    whole = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    console.note(
+        f"method {recipe.method.name} trains {trained:,} of {whole:,} parameters ({100 * trained / whole:.2f} %)"
+    )
+    return model
 
 
 def runs_unpadded(train: TrainRecipe) -> bool:
@@ -210,13 +231,15 @@ def drop_unknown(task: Task, data: Data, recipe: DataRecipe) -> Data:
     return replace(data, splits=splits, skipped=(*data.skipped, *problems))
 
 
-def choose_defaults(recipe: Recipe, source: Source, task: Task, model: nn.Module, console: Console) -> Recipe:
+def choose_defaults(
+    recipe: Recipe, source: Source, task: Task, model: nn.Module, method: Method, console: Console
+) -> Recipe:
     """Fill in what the recipe leaves open, and say what was chosen."""
     pretrains = recipe.objective is not None
     chosen: dict[str, Any] = {} if pretrains else {"task": task.name}
     parameters = sum(p.numel() for p in model.parameters())
     if recipe.optimizer.lr is None:
-        chosen["optimizer.lr"] = default_lr(parameters, from_scratch=source.from_scratch)
+        chosen["optimizer.lr"] = method.lr_scale * default_lr(parameters, from_scratch=source.from_scratch)
     if recipe.train.epochs is None:
         chosen["train.epochs"] = (
             EPOCHS_PRETRAINING if pretrains else default_epochs(parameters, from_scratch=source.from_scratch)

@@ -232,7 +232,18 @@ def build_loop(
     rate = recipe.regularize.token_dropout
     augment = TokenDropout(parts.source.tokenizer, rate) if rate else None
     return Loop(
-        parts.task, parts.model, examples, sampler, optimizer, factor, parts.precision, train, total, augment, draw
+        parts.task,
+        parts.model,
+        examples,
+        sampler,
+        optimizer,
+        factor,
+        parts.precision,
+        train,
+        total,
+        augment,
+        draw,
+        partial(parts.method.before_step, parts.model, total=total),
     )
 
 

@@ -1,0 +1,57 @@
+"""What every method of adaptation answers; the base itself trains every weight."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from torch import nn
+
+from ftcli.recipe.schema import MethodRecipe
+
+
+class Method:
+    """Which weights of a model are trained, and when. This one: all of them, always (full fine-tuning)."""
+
+    lr_scale = 1.0
+    """Peak learning rate, where the recipe leaves it open, in multiples of that of full fine-tuning: a few weights
+    have to go further than many."""
+
+    def __init__(self, recipe: MethodRecipe) -> None:
+        self.recipe = recipe
+
+    def adapt(self, model: nn.Module, fresh: Collection[str]) -> nn.Module:
+        """The model to train, its frozen weights marked so (`requires_grad`). `fresh` names weights that start
+        untrained, which every method trains."""
+        return model
+
+    def before_step(self, model: nn.Module, step: int, total: int) -> None:
+        """Called before each optimiser step, `step` from 0; after a checkpoint is loaded it may be any."""
+
+
+class Selected(Method):
+    """A method that trains some of the model's own weights, and the head; subclasses say which."""
+
+    lr_scale = 10.0
+
+    def adapt(self, model: nn.Module, fresh: Collection[str]) -> nn.Module:
+        """All weights frozen but for the head's, the fresh ones and those of `selected`."""
+        trained = {*head_names(model), *fresh, *self.selected(model)}
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        return model
+
+    def selected(self, model: nn.Module) -> Collection[str]:
+        """Names of parameters to train beside the head's."""
+        raise NotImplementedError
+
+
+def head_names(model: Any) -> list[str]:
+    """Parameters that belong to the task more than to the language: outside the backbone, or of its pooler."""
+    backbone = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
+    inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if id(parameter) not in inside or "pooler" in name.split(".")
+    ]

@@ -1,0 +1,43 @@
+"""The head alone (a linear probe of what the model knows already), or first of all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from torch import nn
+
+from ftcli.models.methods.base import Method, Selected
+
+
+class Head(Selected):
+    """The task head and the pooler; the backbone stays as it is."""
+
+    def selected(self, model: nn.Module) -> Collection[str]:
+        """Nothing beside the head."""
+        return ()
+
+
+class HeadThenFull(Method):
+    """The head first, then everything, so that a random head does not distort what was learnt.
+
+    Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"
+    (arXiv:2202.10054). `method.head_share` of the steps are the head's.
+    """
+
+    def adapt(self, model: nn.Module, fresh: Collection[str]) -> nn.Module:
+        """The model with all of its weights to be trained; `before_step` freezes them for a while."""
+        self._first = Head(self.recipe)
+        self._fresh = tuple(fresh)
+        self._frozen: bool | None = None
+        return model
+
+    def before_step(self, model: nn.Module, step: int, total: int) -> None:
+        """Freeze the backbone, or free it, where the step calls for it."""
+        frozen = step < self.recipe.head_share * total
+        if frozen == self._frozen:
+            return
+        if frozen:
+            self._first.adapt(model, self._fresh)
+        else:
+            model.requires_grad_(True)
+        self._frozen = frozen

@@ -88,7 +88,19 @@ class Data:
     """Split -> number of each row's source in `sources` (an integer array); empty where there is but one."""
 
 
-class Task(Protocol):
+class Learner(Protocol):
+    """What the loop needs of a task."""
+
+    def collate(self, examples: Sequence[Example]) -> Batch: ...
+    def counts(self, batch: Batch) -> dict[str, int]:
+        """Targets per loss term, known before the forward pass."""
+
+    def forward(self, model: nn.Module, batch: Batch) -> Outputs: ...
+    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Loss SUMS (scalars) under the keys of `counts`; the loop divides once, by the whole window's counts."""
+
+
+class Task(Learner, Protocol):
     """What a model learns to do. Training, evaluation and prediction all go encode -> collate -> forward -> decode."""
 
     name: str
@@ -121,14 +133,6 @@ class Task(Protocol):
     def encode(self, rows: Sequence[Row]) -> list[Example]: ...
     def encoding(self) -> Mapping[str, Any] | None:
         """All that `encode` depends on beside the row, as JSON can hold it; None where that cannot be told."""
-
-    def collate(self, examples: Sequence[Example]) -> Batch: ...
-    def counts(self, batch: Batch) -> dict[str, int]:
-        """Targets per loss term, known before the forward pass."""
-
-    def forward(self, model: nn.Module, batch: Batch) -> Outputs: ...
-    def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """Loss SUMS (scalars) under the keys of `counts`; the loop divides once, by the whole window's counts."""
 
     def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]: ...
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.contract import Batch, Example, Progress, Task
+from ftcli.contract import Batch, Example, Learner, Progress
 from ftcli.engine.ahead import Ahead, pinned
 from ftcli.engine.optim import clip_gradients
 from ftcli.engine.precision import Precision
@@ -37,7 +37,7 @@ class Loop:
 
     def __init__(
         self,
-        task: Task,
+        task: Learner,
         model: nn.Module,
         examples: Sequence[Example],
         sampler: StepPlan,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from ftcli.contract import Example, Task
+from ftcli.contract import Example, Learner
 from ftcli.engine.host import CGROUP
 from ftcli.engine.loop import to_device
 from ftcli.engine.precision import Precision
@@ -39,7 +39,7 @@ class Need:
         return max(0, room - self.fixed) // max(1, self.per_row)
 
 
-def measure(task: Task, model: nn.Module, precision: Precision, longest: Sequence[Example]) -> Need:
+def measure(task: Learner, model: nn.Module, precision: Precision, longest: Sequence[Example]) -> Need:
     """What passes over rows like the `longest` take, from passes over one and two of them."""
     if precision.device.type == "cuda":
         probe(task, model, precision, longest[:1])  # libraries take their workspaces the first time
@@ -50,7 +50,7 @@ def measure(task: Task, model: nn.Module, precision: Precision, longest: Sequenc
     return Need(max(0, max(one) - per_row), per_row)
 
 
-def probe(task: Task, model: nn.Module, precision: Precision, examples: Sequence[Example]) -> tuple[int, int]:
+def probe(task: Learner, model: nn.Module, precision: Precision, examples: Sequence[Example]) -> tuple[int, int]:
     """Bytes held after a training pass forward, and the most there were until the end of the one backward.
 
     Weights, buffers, gradients and every random state are as before afterwards. Raises what runs out of memory.

@@ -220,6 +220,14 @@ class RegularizeRecipe:
     """Sets every dropout rate of the model; null keeps the model's own."""
     token_dropout: float | None = _key(None, at_least=0, below=1)
     """Share of tokens hidden in each training batch; by default some for a model from scratch, else none."""
+    label_smoothing: float = _key(0.0, at_least=0, below=1)
+    """Share of each target spread evenly over all classes, e.g. 0.1."""
+    focal: float = _key(0.0, at_least=0)
+    """Exponent of the focal loss, e.g. 2: rows that are told right already count less."""
+    class_weights: str | None = None
+    """Weights of classes in the loss: balanced (rare ones count more), or name=weight,..., others 1; mean 1 a row."""
+    r_drop: float = _key(0.0, at_least=0)
+    """Weight of the disagreement of two passes under different dropout (R-Drop), e.g. 1; twice the time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,7 +70,7 @@ def _with(parts: Parts, size: int) -> Parts:
 
 
 def _passes(parts: Parts) -> tuple[Any, Any, Any]:
-    return parts.task, parts.model, parts.precision
+    return parts.learner, parts.model, parts.precision
 
 
 def _verified(parts: Parts, sizes: list[int], longest: list[Example]) -> int:

@@ -82,7 +82,7 @@ def _of_images(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _measure(parts: Parts, examples: Sequence[Any]) -> tuple[int, float, int]:
     """Tokens, seconds and activation bytes of one forward and backward pass (the second of two)."""
-    task, model, device = parts.task, parts.model, parts.precision.device
+    task, model, device = parts.learner, parts.model, parts.precision.device
     batch = to_device(task.collate(examples), device)
     counts = task.counts(batch)
     held = 0

@@ -79,6 +79,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
             [],
             precision,
             precision,
+            trained.task,
         )
         if data.skipped:
             console.warn(f"{len(data.skipped):,} rows skipped; the first: {data.skipped[0]}")

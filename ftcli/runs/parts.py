@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ftcli.contract import Column, Data, Problem, Rows, Task
+from ftcli.contract import Column, Data, Learner, Problem, Rows, Task
 from ftcli.data.columns import flag_of
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
@@ -25,6 +25,7 @@ from ftcli.models.tokenizers import train_tokenizer
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
+from ftcli.runs.learner import learner
 from ftcli.tasks import TASKS
 from ftcli.trackers import TRACKERS
 from ftcli.trackers.console import Console
@@ -47,6 +48,8 @@ class Parts:
     """Of training."""
     scoring: Precision
     """Of scoring a split."""
+    learner: Learner
+    """The task as it is trained: under `regularize`, with another loss."""
 
 
 def task_class(recipe: Recipe, source: Source) -> Any:
@@ -165,7 +168,7 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
     precision = for_training(recipe.train.precision, scoring, model)
     if precision is not scoring:
         console.note(f"trains in {precision.name}, which this CPU is fast at; --precision fp32 does not")
-    return Parts(recipe, source, data, task, model, method, fresh, precision, scoring)
+    return Parts(recipe, source, data, task, model, method, fresh, precision, scoring, learner(task, data, recipe))
 
 
 def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Recipe, console: Console) -> nn.Module:

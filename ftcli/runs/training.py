@@ -232,7 +232,7 @@ def build_loop(
     rate = recipe.regularize.token_dropout
     augment = TokenDropout(parts.source.tokenizer, rate) if rate else None
     return Loop(
-        parts.task,
+        parts.learner,
         parts.model,
         examples,
         sampler,

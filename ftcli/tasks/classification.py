@@ -84,6 +84,15 @@ class Classification:
             f"({', '.join(self.labels[:10])}); --set data.label_names=... says otherwise"
         )
 
+    def label_counts(self, rows: Rows) -> list[int]:
+        """(classes,) rows of each label."""
+        found = [0] * len(self.labels)
+        for value in rows.column("label"):
+            known = self._id(value)
+            assert known is not None
+            found[known] += 1
+        return found
+
     def check_rows(self, rows: Rows) -> list[Problem]:
         """Rows whose label the training split does not have."""
         known = ", ".join(self.labels[:10]) + (", ..." if len(self.labels) > 10 else "")

@@ -37,6 +37,10 @@ def muon(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
         raise UsageError("optimizer muon: no hidden matrix of the model is trained", hint="--set optimizer.name=adamw")
     slow = matrices[0].device.type == "cpu" and not cpu_is_fast_at_bf16()
     kind = Fp32Muon if slow else torch.optim.Muon
+    if recipe.layer_decay < 1:
+        raise UsageError(
+            "optimizer.layer_decay goes with adamw, and the optimizer is muon", hint="leave one of them out"
+        )
     decay = recipe.weight_decay
     hidden = kind(matrices, recipe.lr, decay, MOMENTUM, nesterov=True, adjust_lr_fn="match_rms_adamw")
     taken = {id(matrix) for matrix in matrices}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ftcli.engine.layer_decay import by_layer
 from ftcli.engine.row_adamw import RowAdamW, row_embedding
 from ftcli.recipe.schema import OptimizerRecipe
 from ftcli.registry import Table
@@ -40,6 +41,8 @@ def adamw(model: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), fused where the device has it."""
     assert recipe.lr is not None
     groups, settings = decay_groups(model, recipe.weight_decay), adamw_settings(model, recipe)
+    if recipe.layer_decay < 1:
+        groups = by_layer(groups, model, recipe.lr, recipe.layer_decay)
     embedding = row_embedding(model)
     if embedding is not None:
         return RowAdamW(groups, embedding, **settings)

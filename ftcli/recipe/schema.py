@@ -190,6 +190,8 @@ class OptimizerRecipe:
     """Peak learning rate; by default chosen by the model's size and stated."""
     weight_decay: float = _key(0.01, at_least=0)
     """Decoupled decay; never on norms and biases."""
+    layer_decay: float = _key(1.0, above=0, at_most=1)
+    """Learning rate of a layer as a share of that of the layer above it, e.g. 0.8; with adamw."""
     beta1: float = _key(0.9, at_least=0, below=1)
     """Decay of the first moment."""
     beta2: float = _key(0.999, at_least=0, below=1)

@@ -104,6 +104,8 @@ def fingerprint(parts: Parts, width: int) -> str:
         "width": width,
         "rows": parts.recipe.train.rows_per_step,
         "precision": parts.precision.name,
+        "method": parts.recipe.method.name,
+        "passes": 2 if parts.recipe.regularize.r_drop else 1,
         "recompute": parts.recipe.train.activation_checkpointing,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "versions": [torch.__version__, transformers.__version__],

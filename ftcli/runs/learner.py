@@ -37,7 +37,9 @@ def class_weights(task: Any, data: Data, recipe: RegularizeRecipe) -> Tensor | N
         weights = [given.get(name, 1.0) for name in task.labels]
     mean = sum(weight * count for weight, count in zip(weights, rows, strict=True)) / sum(rows)
     if not mean > 0:
-        raise UsageError("regularize.class_weights leaves no training row any weight", hint="--set ...=balanced")
+        raise UsageError(
+            "regularize.class_weights leaves no training row any weight", hint="--set regularize.class_weights=balanced"
+        )
     return torch.tensor([weight / mean for weight in weights])
 
 

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from ftcli.models.methods import METHODS
-from tests.tiny import run_cli
+from ftcli.models.methods.base import Method
+from ftcli.recipe.schema import MethodRecipe
+from tests.tiny import KINDS, run_cli
 
 SETTINGS = (
     "--epochs", "12", "--batch-size", "8", "--lr", "1e-2", "--set", "eval.metric=loss", "--set", "regularize.dropout=0",
@@ -110,3 +113,18 @@ def test_methods_are_for_tasks_and_for_architectures_that_have_the_weights(
     )
     assert refused.code == 2
     assert "leave out --method" in refused.stderr
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_what_the_model_itself_fixes_stays_fixed(method: str) -> None:
+    """As DistilBERT's sinusoidal positions are."""
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.for_model("bert", **KINDS["bert"], vocab_size=50))
+    fixed = model.bert.embeddings.position_embeddings.weight.requires_grad_(False)
+    adapted: Method = METHODS.part(method)(MethodRecipe(name=method))
+    adapted.adapt(model, ())
+    for step in (0, 9, 0, 9):
+        adapted.before_step(model, step, 10)
+        assert not fixed.requires_grad
+        assert model.classifier.weight.requires_grad
+        whole = method == "full" or (method == "head-then-full" and step == 9)
+        assert model.bert.encoder.layer[0].output.dense.weight.requires_grad == whole

@@ -38,7 +38,7 @@ class Selected(Method):
         """All weights frozen but for the head's, the fresh ones and those of `selected`."""
         trained = {*head_names(model), *fresh, *self.selected(model)}
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in trained)
+            parameter.requires_grad_(parameter.requires_grad and name in trained)  # what the model fixes stays so
         return model
 
     def selected(self, model: nn.Module) -> Collection[str]:

@@ -28,7 +28,8 @@ class HeadThenFull(Method):
         """The model with all of its weights to be trained; `before_step` freezes them for a while."""
         self._first = Head(self.recipe)
         self._fresh = tuple(fresh)
-        self._frozen: bool | None = None
+        self._frozen = False
+        self._whole = [parameter for parameter in model.parameters() if parameter.requires_grad]
         return model
 
     def before_step(self, model: nn.Module, step: int, total: int) -> None:
@@ -39,5 +40,6 @@ class HeadThenFull(Method):
         if frozen:
             self._first.adapt(model, self._fresh)
         else:
-            model.requires_grad_(True)
+            for parameter in self._whole:
+                parameter.requires_grad_(True)
         self._frozen = frozen

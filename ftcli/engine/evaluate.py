@@ -12,7 +12,7 @@ from torch import nn
 from ftcli.contract import Example, Prediction, Row, Rows, Task
 from ftcli.data.examples import lengths
 from ftcli.data.tokens import TokensBuilder
-from ftcli.engine.loop import is_out_of_memory, to_device, too_large
+from ftcli.engine.device import is_out_of_memory, to_device, too_large
 from ftcli.engine.precision import Precision
 
 ENCODE_CHUNK = 1000

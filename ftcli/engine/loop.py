@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.contract import Batch, Example, Learner, Progress
-from ftcli.engine.ahead import Ahead, pinned
+from ftcli.engine.ahead import Ahead
+from ftcli.engine.device import count_tokens, is_out_of_memory, to_device, too_large
+from ftcli.engine.hooks import Hook
 from ftcli.engine.optim import clip_gradients
 from ftcli.engine.precision import Precision
 from ftcli.engine.seeding import restore_torch_state, torch_state
-from ftcli.errors import OutOfMemoryError
 from ftcli.models.unpadded import computed_tokens
 from ftcli.recipe.schema import TrainRecipe
 
@@ -48,14 +49,14 @@ class Loop:
         total_steps: int,
         augment: Callable[[Batch], Batch] | None = None,
         draw: Callable[[Example, int, int], Example] | None = None,
-        before_step: Callable[[int], None] | None = None,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         self.task, self.model, self.examples, self.sampler = task, model, examples, sampler
         self.optimizer, self.schedule, self.precision, self.recipe = optimizer, schedule, precision, recipe
         self.total_steps, self.augment = total_steps, augment
         self.draw = draw
         """What is made of an example in an epoch, given the epoch and the row; None takes it as it is."""
-        self.before_step = before_step
+        self.hooks = hooks
         self.step = self.epoch = self.position = 0
         self.skip: set[tuple[int, int]] = set()
         """(epoch, position) of steps whose rows are passed over."""
@@ -82,8 +83,6 @@ class Loop:
     def _advance(self, plan: list[np.ndarray]) -> Progress:
         """One optimiser step over the next rows of the epoch's `plan`, `micro_batch` of them per forward pass."""
         self.model.train()
-        if self.before_step is not None:
-            self.before_step(self.step)
         at = (self.epoch, self.position)
         rows, steps_in_epoch = plan[self.position], len(plan)
         lr = self._set_lr()
@@ -91,6 +90,8 @@ class Loop:
         if skipped:
             loss, tokens, computed = torch.zeros((), device=self.precision.device), 0, 0
         else:
+            for hook in self.hooks:
+                hook.before_step(self.step)
             loss, tokens, computed = self._forward_backward(rows, self._next_rows(plan))
             self._update()
         self.rows_seen = zlib.crc32(np.asarray(rows, dtype=np.int64).tobytes(), self.rows_seen)
@@ -166,6 +167,11 @@ class Loop:
             loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
             torch.autograd.backward(self.precision.scaler.scale(loss))
             total += loss.detach()
+        for hook in self.hooks:
+            penalty = hook.penalty()
+            if penalty is not None:
+                torch.autograd.backward(self.precision.scaler.scale(penalty))
+                total += penalty.detach()
         return total, tokens, computed
 
     def _update(self) -> None:
@@ -175,6 +181,8 @@ class Loop:
             self.norm = clip_gradients(self.model, self.recipe.clip).detach()
         scaler.step(self.optimizer)
         scaler.update()
+        for hook in self.hooks:
+            hook.after_step(self.step)
         self.optimizer.zero_grad(set_to_none=True)
 
     def _set_lr(self) -> float:
@@ -213,36 +221,3 @@ def count_steps(recipe: TrainRecipe, steps: Callable[[int], int]) -> int:
             return most
     found = max(1, found + math.ceil(part * steps(whole) - 1e-9) if part else found)
     return found if most is None else min(found, most)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """True where the device, or the host, has no memory left for a tensor."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def too_large(device: torch.device, *batches: Batch) -> OutOfMemoryError:
-    """The error for batches of one row that do not fit."""
-    tokens = max(count_tokens(batch) for batch in batches)
-    return OutOfMemoryError(
-        f"out of memory on {device} even with one row of {tokens:,} tokens per forward pass",
-        hint=f"--max-length {max(1, tokens // 2)} or less, or a smaller model",
-    )
-
-
-def count_tokens(batch: Batch) -> int:
-    """Real (unpadded) tokens of a batch that still lies on the host, or what it says; rows where it says nothing."""
-    mask = batch.get("attention_mask")
-    return int(mask.sum()) if mask is not None else int(batch.get("tokens", len(next(iter(batch.values())))))
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch's tensors on `device`, copied without waiting where that is possible."""
-    if device.type == "cpu":
-        return batch
-    if device.type == "cuda":
-        batch = pinned(batch)  # itself, where it is already
-    return {
-        k: v.to(device, non_blocking=device.type == "cuda") if isinstance(v, Tensor) else v for k, v in batch.items()
-    }

@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from ftcli.contract import Example, Learner
+from ftcli.engine.device import to_device
 from ftcli.engine.host import CGROUP
-from ftcli.engine.loop import to_device
 from ftcli.engine.precision import Precision
 from ftcli.engine.seeding import randomness_kept
 

@@ -15,7 +15,7 @@ import transformers
 from ftcli.contract import Example
 from ftcli.data.examples import lengths
 from ftcli.data.token_cache import user_folder
-from ftcli.engine.loop import is_out_of_memory
+from ftcli.engine.device import is_out_of_memory
 from ftcli.engine.memory import Need, largest_that_runs, measure, portions, probe, room
 from ftcli.errors import system_error
 from ftcli.recipe.load import read_recipe

@@ -12,8 +12,9 @@ import torch
 from ftcli.contract import Example, Rows
 from ftcli.data.examples import lengths
 from ftcli.engine.checkpoint import training_bytes
+from ftcli.engine.device import to_device
 from ftcli.engine.evaluate import encode_rows
-from ftcli.engine.loop import count_steps, to_device
+from ftcli.engine.loop import count_steps
 from ftcli.runs import batch_size
 from ftcli.runs.parts import Parts
 from ftcli.text import amount

@@ -18,6 +18,7 @@ from ftcli.data.sampler import Sampler
 from ftcli.engine import optim, schedule
 from ftcli.engine.augment import TokenDropout
 from ftcli.engine.forward import compile_forward
+from ftcli.engine.hooks import Hook
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.lengthen import Lengthening
 from ftcli.engine.loop import Loop, count_steps
@@ -231,6 +232,8 @@ def build_loop(
     factor = schedule.factor(recipe.schedule, total)
     rate = recipe.regularize.token_dropout
     augment = TokenDropout(parts.source.tokenizer, rate) if rate else None
+    parts.method.begin(parts.model, total)
+    hooks: list[Hook] = [parts.method]
     return Loop(
         parts.learner,
         parts.model,
@@ -243,7 +246,7 @@ def build_loop(
         total,
         augment,
         draw,
-        partial(parts.method.before_step, parts.model, total=total),
+        hooks,
     )
 
 

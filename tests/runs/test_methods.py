@@ -122,8 +122,9 @@ def test_what_the_model_itself_fixes_stays_fixed(method: str) -> None:
     fixed = model.bert.embeddings.position_embeddings.weight.requires_grad_(False)
     adapted: Method = METHODS.part(method)(MethodRecipe(name=method))
     adapted.adapt(model, ())
+    adapted.begin(model, 10)
     for step in (0, 9, 0, 9):
-        adapted.before_step(model, step, 10)
+        adapted.before_step(step)
         assert not fixed.requires_grad
         assert model.classifier.weight.requires_grad
         whole = method == "full" or (method == "head-then-full" and step == 9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ftcli.recipe.schema import MethodRecipe
 
@@ -25,8 +25,19 @@ class Method:
         untrained, which every method trains."""
         return model
 
-    def before_step(self, model: nn.Module, step: int, total: int) -> None:
-        """Called before each optimiser step, `step` from 0; after a checkpoint is loaded it may be any."""
+    def begin(self, model: nn.Module, total: int) -> None:
+        """Training of `total` steps is about to begin, or to go on; then the loop calls what is below at each."""
+        self.model, self.total = model, total
+
+    def before_step(self, step: int) -> None:
+        """`step`, from 0, is about to be computed; after a checkpoint is loaded it may be any."""
+
+    def penalty(self) -> Tensor | None:
+        """A scalar to be added to the loss of the step, once."""
+        return None
+
+    def after_step(self, step: int) -> None:
+        """The weights are updated; the gradients are still there."""
 
 
 class Selected(Method):

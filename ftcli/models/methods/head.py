@@ -32,13 +32,13 @@ class HeadThenFull(Method):
         self._whole = [parameter for parameter in model.parameters() if parameter.requires_grad]
         return model
 
-    def before_step(self, model: nn.Module, step: int, total: int) -> None:
+    def before_step(self, step: int) -> None:
         """Freeze the backbone, or free it, where the step calls for it."""
-        frozen = step < self.recipe.head_share * total
+        frozen = step < self.recipe.head_share * self.total
         if frozen == self._frozen:
             return
         if frozen:
-            self._first.adapt(model, self._fresh)
+            self._first.adapt(self.model, self._fresh)
         else:
             for parameter in self._whole:
                 parameter.requires_grad_(True)

@@ -19,6 +19,7 @@ FLAGS: Mapping[str, str] = {
     "task": "task",
     "objective": "objective",
     "method": "method.name",
+    "merge": "method.merge",
     "epochs": "train.epochs",
     "max-steps": "train.max_steps",
     "batch-size": "train.batch_size",

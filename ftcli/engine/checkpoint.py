@@ -25,6 +25,7 @@ from ftcli.engine.loop import Loop
 from ftcli.engine.row_adamw import RowAdamW, spread
 from ftcli.engine.seeding import random_state, restore_random_state
 from ftcli.errors import UsageError
+from ftcli.models.methods.based import base_weights
 
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 STATE, MANIFEST, BEST = "state.json", "manifest.json", "best.safetensors"
@@ -70,11 +71,17 @@ def own_tensors(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """`own_tensors` without those of a base model that a method leaves as they are."""
+    base = base_weights(model)
+    return {name: tensor for name, tensor in own_tensors(model).items() if name not in base}
+
+
 def take_snapshot(loop: Loop, progress: Mapping[str, Any], best: Path | None) -> Snapshot:
     """The state of `loop` now. `progress` is what the run itself must remember (best score, patience): plain JSON."""
     moments, numbers = _optimizer_state(loop)
     random, random_numbers = random_state(loop.precision.device)
-    tensors = {MODEL: own_tensors(loop.model), OPTIMIZER: moments, RANDOM: random}
+    tensors = {MODEL: trained_tensors(loop.model), OPTIMIZER: moments, RANDOM: random}
     state = {
         "loop": loop.state(),
         "optimizer": numbers,
@@ -211,7 +218,7 @@ def check_weights(path: Path, model: nn.Module) -> None:
     """ValueError (or safetensors' own error) where the weights in `path`, if it is there, are not those of `model`."""
     if not path.exists():
         return
-    expected = {name: list(tensor.shape) for name, tensor in own_tensors(model).items()}
+    expected = {name: list(tensor.shape) for name, tensor in trained_tensors(model).items()}
     with safe_open(path, "pt") as weights:
         found = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
     for name in sorted({*found, *expected}):
@@ -310,6 +317,6 @@ def free_bytes(folder: Path) -> int:
 
 def training_bytes(model: nn.Module, keep: int) -> int:
     """Disk a run of `model` needs: `keep` checkpoints and one being written, the best weights and the saved model."""
-    weights = sum(t.numel() * t.element_size() for t in own_tensors(model).values())
+    weights = sum(t.numel() * t.element_size() for t in trained_tensors(model).values())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return (keep + 1) * (weights + 2 * trained) + (keep + 3) * weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,21 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from ftcli.bundled import PREFIX, find_bundled
-from ftcli.errors import FtcliError, UsageError, did_you_mean
+from ftcli.errors import UsageError, did_you_mean
 from ftcli.hub import as_reachable, endpoint
+from ftcli.models.adapted import (
+    architecture,
+    base_name,
+    fitted,
+    merged,
+    new_model,
+    own_config,
+    put_together,
+    read_base,
+    usable,
+)
 from ftcli.models.added_tokens import extend, grow
+from ftcli.models.failures import explain, pickle_refused, refuse_pickles
 from ftcli.models.image_processors import open_processor, plain_processor, takes_images
 from ftcli.models.presets import preset
 from ftcli.recipe.schema import ModelRecipe
@@ -48,11 +61,23 @@ class Source:
     """Rates of dropout that the configuration came with, by name, where a recipe set others."""
     added: Mapping[int, Sequence[int]] = field(default_factory=dict)
     """Tokens that the tokenizer has and the weights lack: id -> ids of its pieces (see `added_tokens.extend`)."""
+    base: Source | None = None
+    """The model under what `location` holds, where that is no whole model (see `ftcli.models.adapted`)."""
+    unmerged: bool = False
+    """Leave what was learnt beside the base's weights there, as it was trained."""
+    reserved: int = 0
+    """Positions that a method takes for itself."""
 
     @property
     def processor(self) -> Any:
         """What makes a model's inputs of what people give it: its tokenizer or its image processor."""
         return self.images if self.images is not None else self.tokenizer
+
+    @property
+    def path(self) -> Path | None:
+        """The folder the user named, where it is one."""
+        path = Path(self.name).expanduser()
+        return path if not self.from_scratch and not self.name.startswith(PREFIX) and path.exists() else None
 
     @property
     def from_scratch(self) -> bool:
@@ -66,7 +91,7 @@ class Source:
         if isinstance(positions, int) and positions > 0:
             # The RoBERTa family starts counting positions after the padding index.
             offset = (self.config.pad_token_id or 0) + 1 if "roberta" in self.config.model_type else 0
-            limits.append(positions - offset)
+            limits.append(positions - offset - self.reserved)
         if self.tokenizer is not None and self.tokenizer.model_max_length < 10**9:
             limits.append(int(self.tokenizer.model_max_length))
         return min(limits)
@@ -128,18 +153,39 @@ def open_source(recipe: ModelRecipe) -> Source:
     try:
         with nullcontext(True) if path.exists() else as_reachable() as online:
             if online and not path.exists():
-                _refuse_pickles(location, recipe.revision)
+                refuse_pickles(location, recipe.revision)
             config = AutoConfig.from_pretrained(location, **options)
             images = open_processor(location, options) if takes_images(config) else None
             tokenizer = None if images is not None else AutoTokenizer.from_pretrained(location, **options)
     except Exception as error:
-        raise _explain(error, name, location) from error
+        raise explain(error, name, location) from error
+    told = read_base(Path(location)) if path.exists() else None
+    base = None
+    if told is not None:
+        under = recipe.base or base_name(told, Path(location))
+        trust = recipe.trust_remote_code
+        base = open_source(ModelRecipe(name=under, revision=told.get("revision"), trust_remote_code=trust))
+    elif recipe.base is not None:
+        raise UsageError(f"model.base: {name} is a whole model and needs none", hint="leave it out")
     note = None if online else f"the Hub ({endpoint()}) could not be reached: {name} as in the cache"
-    source = Source(name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run, note, images)
+    source = Source(
+        name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run, note, images, base=base,
+        reserved=int((told or {}).get("reserved", 0)),
+    )  # fmt: skip
     if tokenizer is not None:
         _check_tokenizer(tokenizer, config, name)
     _configure(config, recipe.config, name)
     return source
+
+
+def reference(source: Source, folder: Path) -> dict[str, Any]:
+    """What ``base.json`` in `folder` says of a model: its name, or where it lies, absolute and seen from there."""
+    if source.path is None:
+        named = {"name": source.name}
+    else:
+        place = source.path.absolute()
+        named = {"name": str(place), "relative": os.path.relpath(place, folder.absolute())}
+    return named if source.revision is None else {**named, "revision": source.revision}
 
 
 def _check_tokenizer(tokenizer: Any, config: PretrainedConfig, name: str) -> None:
@@ -172,6 +218,8 @@ def load_weights(
 
     `hint` says what to do where the architecture has no such model (a UsageError).
     """
+    if source.base is not None:
+        return _load_adapted(source, auto_class, config)
     try:
         if source.from_scratch:
             model: nn.Module = auto_class.from_config(config)
@@ -193,13 +241,32 @@ def load_weights(
             raise UsageError(f"{source.name} ({config.model_type}) has no model for {what}", hint=hint) from None
         if source.from_scratch:
             raise
-        raise _explain(error, source.name, str(source.location)) from error
+        raise explain(error, source.name, str(source.location)) from error
     fresh = {*report["missing_keys"], *(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"])}
     if len(fresh) == len(model.state_dict()):
         raise UsageError(f"no weight of {source.name} fits a {config.model_type} model; is this its checkpoint?")
     if source.added:
         grow(model, source.added)
     return model.float(), sorted(fresh)
+
+
+def _load_adapted(source: Source, auto_class: Any, config: PretrainedConfig) -> tuple[nn.Module, list[str]]:
+    """A base and what a run learnt beside it: as it was trained, or as one model for whatever comes next."""
+    assert source.base is not None
+    folder = Path(str(source.location))
+    told = read_base(folder)
+    assert told is not None
+    own = own_config(str(folder), config)
+    model, _ = load_weights(source.base, architecture(own, auto_class), own)
+    whole, mergeable = put_together(model, told, folder)
+    if source.unmerged:
+        return usable(whole), []
+    whole = merged(whole, mergeable, told, source.name)
+    fresh_model: nn.Module = new_model(auto_class, config)
+    fresh = fitted(fresh_model, whole)
+    if source.added:
+        grow(fresh_model, source.added)
+    return fresh_model.float(), fresh
 
 
 def _configure(config: PretrainedConfig, changes: Mapping[str, Any], name: str) -> PretrainedConfig:
@@ -236,7 +303,7 @@ def _local_folder(path: Path, run: Path | None) -> str:
     if not list(folder.glob("*.safetensors")):
         pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
         if pickles:
-            raise _pickle_refused(str(path), pickles[0])
+            raise pickle_refused(str(path), pickles[0])
         raise UsageError(f"no weights in '{folder}'", hint="model.safetensors belongs beside config.json")
     return str(folder)
 
@@ -246,51 +313,3 @@ def _hub_name(name: str) -> str:
     if local_looking or any(c in name for c in ' \\:*?"<>|\t\n'):
         raise UsageError(f"no model at '{name}'", hint="a Hub name, a model folder, a run folder, or preset:NAME")
     return name
-
-
-def _refuse_pickles(name: str, revision: str | None) -> None:
-    """UsageError, before anything is downloaded, for a repository that has weights but no safetensors."""
-    from huggingface_hub import HfApi
-
-    files = HfApi().list_repo_files(name, revision=revision)
-    pickles = sorted(file for file in files if file.endswith((".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")))
-    if pickles and not any(file.endswith(".safetensors") for file in files):
-        raise _pickle_refused(name, pickles[0])
-
-
-def _pickle_refused(name: str, file: str) -> UsageError:
-    return UsageError(
-        f"{name} has only a pickle checkpoint ({file}), which can run code when read; ftcli reads safetensors only",
-        hint="convert it once where you trust it: model.save_pretrained(DIR) writes safetensors",
-    )
-
-
-def _explain(error: Exception, name: str, location: str) -> FtcliError:
-    """What went wrong under `from_pretrained`, in the user's words."""
-    text = " ".join(str(error).split())
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
-        chain.append(cause)
-    kinds = {type(e).__name__ for e in chain}
-    if isinstance(error, FtcliError):
-        return error
-    if "trust_remote_code" in text:
-        return UsageError(
-            f"{name} needs Python code of its own to load, which is not run unasked",
-            hint="--trust-remote-code, if you trust its author",
-        )
-    if "safetensors" in text and ("does not appear" in text or "pytorch_model.bin" in text):
-        return _pickle_refused(name, "pytorch_model.bin")
-    if "SafetensorError" in kinds or "HeaderTooLarge" in text or "incomplete metadata" in text.lower():
-        return UsageError(f"{name}: its safetensors file is damaged ({text[:200]})", hint="copy or download it again")
-    if kinds & {"RepositoryNotFoundError", "RevisionNotFoundError"} or "is not a valid model identifier" in text:
-        return UsageError(f"no model '{name}' on the Hub, and no such folder here", hint="check the name and its owner")
-    if kinds & {"GatedRepoError"}:
-        return UsageError(f"{name} is gated", hint="accept its terms on the Hub, then: hf auth login")
-    network = {"ConnectionError", "ConnectError", "ConnectTimeout", "OfflineModeIsEnabled", "LocalEntryNotFoundError"}
-    if kinds & network or "couldn't connect" in text.lower() or "offline" in text.lower():
-        return UsageError(
-            f"model '{name}': no such folder here, not in the cache, and the Hub cannot be reached",
-            hint="connect once to download it, or name a local folder or builtin:bert-tiny-en",
-        )
-    return UsageError(f"model '{name}' cannot be loaded from {location}: {text[:300]}")

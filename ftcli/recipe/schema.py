@@ -9,13 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-
-def _key(default: Any, **bounds: Any) -> Any:
-    """A field with bounds: ``above`` (exclusive), ``at_least``, ``at_most`` (inclusive), ``below`` (exclusive)."""
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=bounds)
-    return field(default=default, metadata=bounds)
-
+from ftcli.recipe.bounds import bounded as _key
+from ftcli.recipe.method import MethodRecipe
 
 ROWS_PER_PASS = 16
 """What `train.batch_size` is by default, and what `auto` takes for the rows of a step."""
@@ -47,6 +42,8 @@ class ModelRecipe:
     """A Hub name, a model folder, a run folder, builtin:NAME, or preset:NAME (an architecture from scratch)."""
     revision: str | None = None
     """Branch, tag or commit of a Hub model."""
+    base: str | None = None
+    """The base model of a run that keeps none (lora, adapter, ...), where it is no longer where it was."""
     config: Mapping[str, Any] = _key({}, free=True)
     """Changes to the model's configuration, e.g. hidden_size of a preset."""
     tokenizer: TokenizerRecipe = field(default_factory=TokenizerRecipe)
@@ -54,16 +51,6 @@ class ModelRecipe:
     """Words to add to the vocabulary: a list with commas, or a file of lines. Each begins as the mean of its pieces."""
     trust_remote_code: bool = False
     """Run Python code that comes with a model, if you trust its author; only the command line can say so."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodRecipe:
-    """Which weights are adapted, and how."""
-
-    name: str = "full"
-    """How weights are adapted: all of them (full), some of them (head, head-then-full, bitfit, ln)."""
-    head_share: float = _key(0.2, above=0, below=1)
-    """head-then-full: share of the steps in which the head alone is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ftcli.engine.checkpoint import BEST, link_or_copy, own_tensors
+from ftcli.engine.checkpoint import BEST, link_or_copy, trained_tensors
 from ftcli.errors import DivergedError
 from ftcli.metrics.gates import lower_is_better
 
@@ -52,7 +52,7 @@ class Best:
         self.value, self.step, self.epoch, self.stale = value, step, epoch, 0
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / ".model.partial"
-        save_file(own_tensors(model), beside)
+        save_file(trained_tensors(model), beside)
         beside.replace(self._kept())
         return True
 

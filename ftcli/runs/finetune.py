@@ -54,6 +54,8 @@ def finish(session: Session, validation: Sequence[Example], journal: Journal) ->
     seconds = time.perf_counter() - began
     report = build_report("finetune", parts, split, evaluation, seconds, gates=[])
     journal.final(split, evaluation, step=best.step, epoch=best.epoch)
-    write_model(parts, folder, report, best)
+    if outcome := parts.method.outcome(parts.model):
+        console.note(outcome)
+    write_model(parts, folder, report, best, validation, console)
     write_reports(folder.path, report)
     return report

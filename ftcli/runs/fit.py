@@ -169,7 +169,9 @@ class Fit:
             self.parts, "validation", self.validation, self.console, bootstrap=0, keep=False, stop=self.stop
         )
         self.journal.validation(step, epoch, evaluation)
-        better = self.best.offer(evaluation.metrics, step, epoch, self.parts.model)
+        kept = self.parts.method.settled(step)
+        better = kept and self.best.offer(evaluation.metrics, step, epoch, self.parts.model)
+        self.best.validated = step
         self.writer.written = None  # a checkpoint of this step would not know of it
         metric = self.best.metric
         shown = [f"{name} {evaluation.metrics[name]:.4f}" for name in dict.fromkeys(("loss", metric))]

@@ -117,6 +117,9 @@ def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
     source = open_source(recipe.model)
     if source.note is not None:
         console.note(source.note)
+    method: Method = METHODS.part(recipe.method.name)(recipe.method)
+    check_method(method, source, recipe)
+    source = replace(source, reserved=source.reserved + method.reserved)
     source.max_length(recipe.train.max_length)
     if recipe.regularize.dropout is not None:
         source = replace(source, dropout=set_dropout(source.config, recipe.regularize.dropout))
@@ -171,6 +174,27 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
     return Parts(recipe, source, data, task, model, method, fresh, precision, scoring, learner(task, data, recipe))
 
 
+def check_method(method: Method, source: Source, recipe: Recipe) -> None:
+    """UsageError where the method has nothing to work on, or cannot do what is asked for."""
+    name = recipe.method.name
+    if method.keeps_base and source.from_scratch:
+        raise UsageError(
+            f"method {name} adds to a pretrained model, and {source.name} has no weights yet",
+            hint="--method full, or pretrain first: ftcli pretrain --model PRESET --data TEXTS",
+        )
+    if method.keeps_base and recipe.model.add_tokens is not None:
+        raise UsageError(
+            f"model.add_tokens changes the embeddings, which method {name} leaves to the base model",
+            hint="--method full",
+        )
+    if recipe.method.merge and not method.mergeable:
+        can = ", ".join(sorted(other for other in METHODS if METHODS.part(other).mergeable))
+        raise UsageError(
+            f"method.merge: what method {name} learns cannot be put into a base's weights; that of {can} can",
+            hint="leave out --merge",
+        )
+
+
 def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Recipe, console: Console) -> nn.Module:
     """The model as the method trains it; what that is, said."""
     if recipe.objective is not None:
@@ -184,6 +208,8 @@ def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Reci
     console.note(
         f"method {recipe.method.name} trains {trained:,} of {whole:,} parameters ({100 * trained / whole:.2f} %)"
     )
+    if method.reserved:
+        console.note(f"{method.reserved} learnt tokens stand before each text; batches are padded")
     return model
 
 

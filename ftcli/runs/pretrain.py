@@ -136,7 +136,7 @@ def finish(session: Session, validation: Corrupted, baseline: dict[str, float], 
     report = build_report("pretrain", parts, "validation", evaluation, seconds, gates=[])
     journal.final("validation", evaluation, step=best.step, epoch=best.epoch)
     deployed = cast(Objective, parts.task).deployed(parts.model)
-    write_model(replace_parts(parts, model=deployed), session.folder, report, best)
+    write_model(replace_parts(parts, model=deployed), session.folder, report, best, (), session.console)
     write_reports(session.folder.path, report)
     draw_curve(session)
     return report

@@ -11,10 +11,12 @@ from ftcli.engine.checkpoint import sync
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.seeding import randomness_kept
+from ftcli.models.load import reference
 from ftcli.reports import REPORTS
 from ftcli.reports.json_report import build as build_json
 from ftcli.runs.best import Best
 from ftcli.runs.folder import RunFolder, write_whole
+from ftcli.runs.merge import merge
 from ftcli.runs.model_card import model_card
 from ftcli.runs.parts import Parts
 from ftcli.trackers.console import Console
@@ -81,14 +83,26 @@ def write_reports(folder: Path, report: dict[str, Any]) -> None:
         write_whole(folder / f"report.{suffix}", REPORTS.part(kind)(report))
 
 
-def write_model(parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best) -> None:
-    """model/ as the transformers library loads it, with a model card; on the disk before a report says it is there."""
-    model: Any = parts.model
-    model.save_pretrained(folder.model)
+def write_model(
+    parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best, examples: Sequence[Example], console: Console
+) -> None:
+    """model/ as the transformers library (or peft) loads it, with a model card; on the disk before a report says it is
+    there. `examples` are for looking whether a merged model still answers the same."""
+    method, merges = parts.method, parts.recipe.method.merge
+    place = folder.path / "adapter" if merges else folder.model
+    method.save(parts.model, place, reference(parts.source, place))
+    if merges:
+        merge(parts, folder, examples, console)
+    for written in {place, folder.model}:
+        finish_model(parts, written, model_card(parts, report, best))
+
+
+def finish_model(parts: Parts, folder: Path, card: str) -> None:
+    """What belongs beside the weights; all of it on the disk."""
     processor: Any = parts.source.processor
-    processor.save_pretrained(folder.model)
-    for weights in folder.model.glob("*.safetensors"):  # written for their owner only, whatever the umask says
-        weights.chmod((folder.model / "config.json").stat().st_mode & 0o777)
-    (folder.model / "README.md").write_text(model_card(parts, report, best), encoding="utf-8")
-    for file in (*folder.model.iterdir(), folder.model):
+    processor.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):  # written for their owner only, whatever the umask says
+        weights.chmod((folder / "config.json").stat().st_mode & 0o777)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    for file in (*folder.iterdir(), folder):
         sync(file)

@@ -110,7 +110,7 @@ def open_trained(recipe: Recipe) -> Trained:
     device = pick_device(recipe.train.device)
     precision = pick_precision(recipe.train.precision, device)
     seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
-    source = open_source(recipe.model)
+    source = replace(open_source(recipe.model), unmerged=True)
     recipe = _as_pretrained(recipe, source)
     if source.from_scratch:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")

@@ -78,9 +78,15 @@ def compare(whole: Path, parts: Path) -> dict[str, list[str]]:
         "batches": batches,
         "random state": _tensors(first / RANDOM, second / RANDOM),
         "losses and scores": _records(whole, parts),
-        "weights": _tensors(first / MODEL, second / MODEL) + _tensors(whole / "model" / MODEL, parts / "model" / MODEL),
+        "weights": _tensors(first / MODEL, second / MODEL) + _models(whole / "model", parts / "model"),
         "optimizer": _tensors(first / OPTIMIZER, second / OPTIMIZER),
     }
+
+
+def _models(first: Path, second: Path) -> list[str]:
+    """What differs in the weights of two saved models, whatever their files are called."""
+    files = sorted({file.name for folder in (first, second) for file in folder.glob("*.safetensors")})
+    return [difference for file in files for difference in _tensors(first / file, second / file)]
 
 
 def _tensors(first: Path, second: Path) -> list[str]:

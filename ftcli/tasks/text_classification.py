@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 
 from ftcli.contract import Batch, Example, Outputs, Row
 from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, pad, set_up, settings, tokenize
+from ftcli.models.adapted import input_names
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.tasks.classification import LABEL, Classification
 
@@ -35,7 +35,7 @@ class TextClassification(Classification):
 
     def prepare(self, model: nn.Module) -> None:
         """Learn which inputs the model's forward pass takes."""
-        self._model_inputs = set(inspect.signature(model.forward).parameters)
+        self._model_inputs = input_names(model)
 
     def encode(self, rows: Sequence[Row]) -> list[Example]:
         examples = tokenize(self.tokenizer, [row["text"] for row in rows], self.max_length)

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from ftcli.models.methods import METHODS
 from ftcli.models.methods.base import Method
-from ftcli.recipe.schema import MethodRecipe
+from ftcli.recipe.method import MethodRecipe
 from tests.tiny import KINDS, run_cli
 
 SETTINGS = (
@@ -73,7 +73,8 @@ def test_it_learns_and_is_used_like_any_run(method: str, tmp_path: Path, trained
     for split in ("train", "validation", "test"):
         rows = (reviews_dir / f"{split}.jsonl").read_text(encoding="utf-8")
         (renamed / f"{split}.jsonl").write_text(rows.replace('"positive"', '"up"').replace('"negative"', '"down"'))
-    done = trained(tmp_path, trained_run, renamed, "--method", method)
+    more = ("--lr", "5e-2", "--epochs", "20") if method in ("prefix", "prompt", "p-tuning") else ()
+    done = trained(tmp_path, trained_run, renamed, "--method", method, *more)
     assert "classifier.weight" in done.stderr.split("starts fresh: ")[1].split("\n")[0]
     scored = run_cli("evaluate", "run", "--data", str(renamed), "--fail-under", "accuracy=0.9", cwd=tmp_path)
     assert scored.code == 0, scored.stdout + scored.stderr
@@ -123,9 +124,11 @@ def test_what_the_model_itself_fixes_stays_fixed(method: str) -> None:
     adapted: Method = METHODS.part(method)(MethodRecipe(name=method))
     adapted.adapt(model, ())
     adapted.begin(model, 10)
+    dense = model.bert.encoder.layer[0].output.dense
+    dense = getattr(dense, "base_layer", dense)
     for step in (0, 9, 0, 9):
         adapted.before_step(step)
         assert not fixed.requires_grad
         assert model.classifier.weight.requires_grad
         whole = method == "full" or (method == "head-then-full" and step == 9)
-        assert model.bert.encoder.layer[0].output.dense.weight.requires_grad == whole
+        assert dense.weight.requires_grad == whole

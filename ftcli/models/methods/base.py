@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from ftcli.recipe.schema import MethodRecipe
+from ftcli.recipe.method import MethodRecipe
 
 
 class Method:
@@ -16,6 +17,12 @@ class Method:
     lr_scale = 1.0
     """Peak learning rate, where the recipe leaves it open, in multiples of that of full fine-tuning: a few weights
     have to go further than many."""
+    keeps_base = False
+    """True where what is saved is what was learnt beside a base model, and not the base model itself."""
+    reserved = 0
+    """Positions of the model that the method takes for itself."""
+    mergeable = False
+    """True where what was learnt beside the base can be put into its weights."""
 
     def __init__(self, recipe: MethodRecipe) -> None:
         self.recipe = recipe
@@ -38,6 +45,22 @@ class Method:
 
     def after_step(self, step: int) -> None:
         """The weights are updated; the gradients are still there."""
+
+    def settled(self, step: int) -> bool:
+        """Whether the model after `step` steps is of the kind that the method ends with, and may be kept as best."""
+        return True
+
+    def save(self, model: Any, folder: Path, base: Mapping[str, Any]) -> None:
+        """Write the model's weights and configuration into `folder`; `base` says what the run started from."""
+        model.save_pretrained(folder)
+
+    def merged(self, model: nn.Module) -> nn.Module:
+        """One model, with what was learnt in its weights; `model` is of no use then."""
+        raise NotImplementedError
+
+    def outcome(self, model: nn.Module) -> str | None:
+        """What the method came to, in words, once the best state is in the model."""
+        return None
 
 
 class Selected(Method):

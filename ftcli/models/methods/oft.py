@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from ftcli.errors import UsageError
 from ftcli.models.methods.pefted import Pefted, common, smallest_input
 
@@ -17,9 +15,12 @@ class OFT(Pefted):
     transform by a series, as in Qiu et al. 2025 (arXiv:2506.19847).
     """
 
-    def config(self, model: nn.Module) -> Any:
+    def config(self, model: Any) -> Any:
         from peft import OFTConfig
 
+        if model.config.model_type == "gpt2":
+            raise UsageError("method oft rotates linear layers, and GPT-2 keeps its projections in layers of its own",
+                             hint="--method lora")  # fmt: skip
         shared = common(self, model)
         size, least = self.recipe.block_size, smallest_input(model, shared["target_modules"])
         if size > least:
@@ -33,5 +34,4 @@ class OFT(Pefted):
             oft_block_size=size,
             module_dropout=0.0,
             use_cayley_neumann=True,
-            fan_in_fan_out=type(model).__name__.startswith("GPT2"),
         )

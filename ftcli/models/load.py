@@ -32,6 +32,7 @@ from ftcli.models.added_tokens import extend, grow
 from ftcli.models.failures import explain, pickle_refused, refuse_pickles
 from ftcli.models.image_processors import open_processor, plain_processor, takes_images
 from ftcli.models.presets import preset
+from ftcli.models.quantized import settings
 from ftcli.recipe.schema import ModelRecipe
 
 LONGEST_BY_DEFAULT = 512
@@ -67,6 +68,8 @@ class Source:
     """Leave what was learnt beside the base's weights there, as it was trained."""
     reserved: int = 0
     """Positions that a method takes for itself."""
+    quantize: str = "none"
+    """How the weights are kept, as in `method.quantize`."""
 
     @property
     def processor(self) -> Any:
@@ -234,6 +237,7 @@ def load_weights(
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 dtype=torch.float32,
+                **settings(source.quantize),
             )
     except Exception as error:
         if isinstance(error, ValueError) and "Unrecognized configuration class" in str(error):
@@ -247,7 +251,7 @@ def load_weights(
         raise UsageError(f"no weight of {source.name} fits a {config.model_type} model; is this its checkpoint?")
     if source.added:
         grow(model, source.added)
-    return model.float(), sorted(fresh)
+    return model.float() if source.quantize == "none" else model, sorted(fresh)
 
 
 def _load_adapted(source: Source, auto_class: Any, config: PretrainedConfig) -> tuple[nn.Module, list[str]]:
@@ -257,7 +261,8 @@ def _load_adapted(source: Source, auto_class: Any, config: PretrainedConfig) -> 
     told = read_base(folder)
     assert told is not None
     own = own_config(str(folder), config)
-    model, _ = load_weights(source.base, architecture(own, auto_class), own)
+    under = replace(source.base, quantize=str(told.get("quantize", "none")))
+    model, _ = load_weights(under, architecture(own, auto_class), own)
     whole, mergeable = put_together(model, told, folder)
     if source.unmerged:
         return usable(whole), []

@@ -50,5 +50,7 @@ class MethodRecipe:
     """prefix: learn through a small network, as its paper does."""
     block_size: int = _key(32, at_least=2)
     """oft: size of the blocks that are rotated."""
+    quantize: Literal["none", "int8", "nf4"] = "none"
+    """lora, adalora, ia3, vera, oft: the frozen base in few bits (nf4 makes it QLoRA); on GPUs, with bitsandbytes."""
     merge: bool = False
     """Write the model with what was learnt put into the base's weights, where the method can; the parts go beside."""

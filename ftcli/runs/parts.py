@@ -119,7 +119,7 @@ def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
         console.note(source.note)
     method: Method = METHODS.part(recipe.method.name)(recipe.method)
     check_method(method, source, recipe)
-    source = replace(source, reserved=source.reserved + method.reserved)
+    source = replace(source, reserved=source.reserved + method.reserved, quantize=recipe.method.quantize)
     source.max_length(recipe.train.max_length)
     if recipe.regularize.dropout is not None:
         source = replace(source, dropout=set_dropout(source.config, recipe.regularize.dropout))
@@ -186,6 +186,17 @@ def check_method(method: Method, source: Source, recipe: Recipe) -> None:
         raise UsageError(
             f"model.add_tokens changes the embeddings, which method {name} leaves to the base model",
             hint="--method full",
+        )
+    if recipe.method.quantize != "none" and source.base is not None:
+        raise UsageError(
+            f"method.quantize: {source.name} is no whole model, which its parts are put together to first",
+            hint="start from its base, or leave out method.quantize",
+        )
+    if recipe.method.quantize != "none" and not (method.mergeable and not recipe.method.merge):
+        raise UsageError(
+            f"method.quantize keeps a frozen base in few bits, which is not for method {name}"
+            f"{' with --merge' if recipe.method.merge else ''}",
+            hint="--method lora, and no --merge",
         )
     if recipe.method.merge and not method.mergeable:
         can = ", ".join(sorted(other for other in METHODS if METHODS.part(other).mergeable))

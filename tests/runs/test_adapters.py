@@ -169,5 +169,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path, tiny_bert_dir: Path, reviews_
         (tiny_bert_dir, ("--method", "oft", "--set", "method.block_size=4096"), "method.block_size=32"),
         (tiny_bert_dir, ("--method", "prompt", "--max-length", "512"), "--max-length 492"),
         (tiny_bert_dir, ("--set", "model.base=x"), "is a whole model"),
+        (tiny_bert_dir, ("--method", "adapter", "--set", "method.quantize=nf4"), "not for method adapter"),
+        (tiny_bert_dir, ("--method", "lora", "--merge", "--set", "method.quantize=nf4"), "with --merge"),
+        (tiny_bert_dir, ("--method", "lora", "--set", "method.quantize=nf4"), "needs a GPU"),
     ):
         assert said in finetune(tmp_path, model, reviews_dir, *more, code=2).stderr, (more, said)

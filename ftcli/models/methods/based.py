@@ -48,8 +48,15 @@ class Based(Method):
         model.config.architectures = [self.architecture]
         model.config.save_pretrained(folder)
         self.write(model, folder)
-        told = {"format": FORMAT, **base, "method": self.recipe.name, "reserved": self.reserved, "heads": self.heads,
-                "weights": self.base_hash}  # fmt: skip
+        told = {
+            "format": FORMAT,
+            **base,
+            "method": self.recipe.name,
+            "quantize": self.recipe.quantize,
+            "reserved": self.reserved,
+            "heads": self.heads,
+            "weights": self.base_hash,
+        }
         (folder / BASE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
     def write(self, model: Any, folder: Path) -> None:

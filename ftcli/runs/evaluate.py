@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftcli.contract import Data
+from ftcli.contract import Data, Example
 from ftcli.data.load import load as load_data
 from ftcli.data.sources import has_split
 from ftcli.errors import DataError, UsageError
@@ -21,7 +21,7 @@ from ftcli.runs.environment import describe, prepare_process
 from ftcli.runs.folder import open_folder
 from ftcli.runs.parts import Parts, drop_unknown, label_names
 from ftcli.runs.results import build_report, score, write_reports
-from ftcli.runs.trained import known_columns, left_behind, open_trained
+from ftcli.runs.trained import Known, Trained, known_columns, left_behind, open_trained
 from ftcli.text import visible
 from ftcli.trackers.console import Console
 
@@ -54,37 +54,10 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
     folder = open_folder(out, "evaluate", str(recipe.model.name), recipe.data.name) if out else None
     try:
         trained = open_trained(recipe)
-        data = load_data(recipe.data, known_columns(trained), seed=recipe.seed, splits=(split,))
-        if note := left_behind(trained, recipe.data.name):
-            console.note(note)
-        for note in data.notes:
-            console.note(note)
-        if seen := seen_in_training(trained.source.run, data, recipe.data, split):
-            console.warn(seen)
-        if split not in data.splits:
-            raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
-        if "label" not in data.columns and any(column.kind == "label" for column in trained.task.columns):
-            raise DataError(f"{data.name} has no label column to compare with", hint=data.hint or "--label-column NAME")
-        if aligned := trained.task.align(label_names(recipe.data, data)):
-            console.warn(aligned)
-        data = drop_unknown(trained.task, data, recipe.data)
-        precision = trained.precision
-        parts = Parts(
-            trained.recipe,
-            trained.source,
-            data,
-            trained.task,
-            trained.model,
-            Method(trained.recipe.method),
-            [],
-            precision,
-            precision,
-            trained.task,
-        )
-        if data.skipped:
-            console.warn(f"{len(data.skipped):,} rows skipped; the first: {data.skipped[0]}")
-        scored = encode if trained.recipe.objective is None else held_out
-        examples = scored(parts, split, console)
+        data = load(trained, split)
+        say(trained, data, split, console)
+        parts = assembled(trained, data, console)
+        examples = examples_of(parts, split, console)
         began = time.perf_counter()
         evaluation = score(parts, split, examples, console, bootstrap=recipe.eval.bootstrap)
         seconds = time.perf_counter() - began
@@ -92,10 +65,51 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
         if folder is not None:
             facts = describe(trained.precision, recipe=recipe, fingerprints={"data": dict(data.fingerprints)})
             folder.write_json("environment.json", facts)
-            if data.skipped:
-                folder.write("skipped.txt", "".join(f"{visible(p)}\n" for p in data.skipped))
+            if parts.data.skipped:
+                folder.write("skipped.txt", "".join(f"{visible(p)}\n" for p in parts.data.skipped))
             write_reports(Path(folder.path), report)
         return report
     finally:
         if folder is not None:
             folder.discard_if_empty()
+
+
+def load(known: Known, split: str) -> Data:
+    """The split's rows as the model's task takes them; DataError where there is no such split or no answers."""
+    recipe = known.recipe
+    data = load_data(recipe.data, known_columns(known), seed=recipe.seed, splits=(split,))
+    if split not in data.splits:
+        raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
+    if "label" not in data.columns and any(column.kind == "label" for column in known.task.columns):
+        raise DataError(f"{data.name} has no label column to compare with", hint=data.hint or "--label-column NAME")
+    return data
+
+
+def say(known: Known, data: Data, split: str, console: Console) -> None:
+    """What was chosen when the data was read, and whether the model was trained on it."""
+    if note := left_behind(known, known.recipe.data.name):
+        console.note(note)
+    for note in data.notes:
+        console.note(note)
+    if seen := seen_in_training(known.source.run, data, known.recipe.data, split):
+        console.warn(seen)
+
+
+def assembled(trained: Trained, data: Data, console: Console) -> Parts:
+    """The model with the rows that it can be scored on."""
+    recipe = trained.recipe
+    if aligned := trained.task.align(label_names(recipe.data, data)):
+        console.warn(aligned)
+    data = drop_unknown(trained.task, data, recipe.data)
+    if data.skipped:
+        console.warn(f"{len(data.skipped):,} rows skipped; the first: {data.skipped[0]}")
+    precision, method = trained.precision, Method(recipe.method)
+    return Parts(
+        recipe, trained.source, data, trained.task, trained.model, method, [], precision, precision, trained.task
+    )
+
+
+def examples_of(parts: Parts, split: str, console: Console) -> Sequence[Example]:
+    """The split encoded as the model is scored on it."""
+    encoded = encode if parts.recipe.objective is None else held_out
+    return encoded(parts, split, console)

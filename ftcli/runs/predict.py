@@ -28,7 +28,7 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
     if not live and (note := left_behind(trained, source)):
         console.note(note)
     failed = 0
-    with _opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
+    with opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
         rows_per_batch = recipe.eval.batch_size
         answers = predict(trained.task, trained.model, stream, trained.precision, rows_per_batch, live=live)
         for record, prediction in answers:
@@ -44,7 +44,7 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
 
 
 @contextmanager
-def _opened(output: str | None, stdout: IO[str]) -> Iterator[IO[str]]:
+def opened(output: str | None, stdout: IO[str]) -> Iterator[IO[str]]:
     """stdout, or a file written beside and renamed, so that a half-written one never passes for whole.
 
     What is no regular file (a pipe, /dev/stdout, /dev/null) is written as it is: renaming would replace it.

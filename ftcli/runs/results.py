@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftcli.contract import Evaluation, Example
+from ftcli.contract import Evaluation, Example, Prediction
 from ftcli.engine.checkpoint import sync
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
@@ -36,24 +36,34 @@ def score(
 
     Raises Leave where `stop` asks to end.
     """
-    recipe = parts.recipe
-    with (
-        randomness_kept(parts.precision.device),
-        console.progress(f"score {split}", len(examples), "rows", keep=keep) as bar,
-    ):
+    with randomness_kept(parts.precision.device):
+        predictions, loss = answer(parts, split, examples, console, keep=keep, stop=stop)
+        rows, seed = parts.data.splits[split], parts.recipe.seed
+        evaluation = parts.task.score(rows, predictions, bootstrap=bootstrap, seed=seed)
+    if loss is not None:
+        evaluation.metrics = {"loss": loss, **evaluation.metrics}
+    return evaluation
+
+
+def answer(
+    parts: Parts,
+    split: str,
+    examples: Sequence[Example],
+    console: Console,
+    *,
+    keep: bool = True,
+    stop: StopRequest | None = None,
+) -> tuple[list[Prediction], float | None]:
+    """The model's predictions on a split, in order, and its mean loss; `keep` and `stop` as in `score`."""
+    with console.progress(f"score {split}", len(examples), "rows", keep=keep) as bar:
 
         def scored(rows: int) -> None:
             bar.advance(rows)
             if stop is not None:
                 stop.leave_if_due()
 
-        predictions, loss = run_model(
-            parts.task, parts.model, examples, parts.scoring, recipe.eval.batch_size, on_rows=scored
-        )
-        evaluation = parts.task.score(parts.data.splits[split], predictions, bootstrap=bootstrap, seed=recipe.seed)
-    if loss is not None:
-        evaluation.metrics = {"loss": loss, **evaluation.metrics}
-    return evaluation
+        size = parts.recipe.eval.batch_size
+        return run_model(parts.task, parts.model, examples, parts.scoring, size, on_rows=scored)
 
 
 def build_report(

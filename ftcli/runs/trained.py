@@ -23,17 +23,25 @@ from ftcli.runs.parts import runs_unpadded, task_class
 
 INHERITED = ("task", "objective", "pretrain.", "generation.", "data.", "train.max_length", "eval.")
 """Settings of the training run that its evaluation and prediction start from."""
+UNLIMITED = ("data.limit", "data.limit_train")
+"""Settings of its data that they do not."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A task, its model and where it runs."""
+class Known:
+    """What is known of a trained model before its weights are read."""
 
     recipe: Recipe
     source: Source
     task: Task
-    model: nn.Module
     precision: Precision
+
+
+@dataclass(frozen=True)
+class Trained(Known):
+    """A task, its model and where it runs."""
+
+    model: nn.Module
 
 
 def inherited(model: str, given: dict[str, Any], data: str | None) -> Recipe:
@@ -48,7 +56,7 @@ def inherited(model: str, given: dict[str, Any], data: str | None) -> Recipe:
         own = read_recipe(file)
         other_data = not _same(data, own.get("data.name"))
         for path, value in own.items():
-            if path in ("data.limit", "data.limit_train") or (other_data and path.startswith("data.")):
+            if path in UNLIMITED or (other_data and path.startswith("data.")):
                 continue
             if path.startswith(INHERITED):
                 values[path] = (value, str(file))
@@ -57,7 +65,7 @@ def inherited(model: str, given: dict[str, Any], data: str | None) -> Recipe:
     return build(values)
 
 
-def known_columns(trained: Trained) -> tuple[Column, ...]:
+def known_columns(trained: Known) -> tuple[Column, ...]:
     """The task's columns, looked for first under the names they had in the run's own data."""
     own = _own_settings(trained.source.run)
     data = build({path: (value, "") for path, value in own.items() if path.startswith("data.")}).data
@@ -68,7 +76,7 @@ def known_columns(trained: Trained) -> tuple[Column, ...]:
     )
 
 
-def left_behind(trained: Trained, data: str | None) -> str | None:
+def left_behind(trained: Known, data: str | None) -> str | None:
     """A note where the run's own data was read in another way than `data` is."""
     own, recipe = _own_settings(trained.source.run), trained.recipe.data
     now = {f"data.{name}": getattr(recipe, name) for name in ("columns", "encoding", "delimiter")}
@@ -107,6 +115,11 @@ def _as_pretrained(recipe: Recipe, source: Source) -> Recipe:
 
 def open_trained(recipe: Recipe) -> Trained:
     """The model of ``recipe.model`` with its own labels; UsageError where it has no trained head."""
+    return with_weights(look_up(recipe))
+
+
+def look_up(recipe: Recipe) -> Known:
+    """The model named, and the task it does; UsageError where it does none."""
     device = pick_device(recipe.train.device)
     precision = pick_precision(recipe.train.precision, device)
     seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
@@ -115,6 +128,12 @@ def open_trained(recipe: Recipe) -> Trained:
     if source.from_scratch:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")
     task: Task = task_class(recipe, source)(source.processor, source.max_length(recipe.train.max_length))
-    model = task.load_model(source)
+    return Known(replace(recipe, task=task.name), source, task, precision)
+
+
+def with_weights(known: Known) -> Trained:
+    """The model itself, on its device."""
+    recipe, task, device = known.recipe, known.task, known.precision.device
+    model = task.load_model(known.source)
     speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
-    return Trained(replace(recipe, task=task.name), source, task, model, precision)
+    return Trained(recipe, known.source, task, known.precision, model)

@@ -26,7 +26,7 @@ from ftcli.engine.seeding import seed_everything
 from ftcli.errors import FtcliError, UsageError
 from ftcli.recipe.load import to_yaml
 from ftcli.recipe.schema import Recipe, TrainRecipe
-from ftcli.runs import batch_size, dry_run
+from ftcli.runs import batch_size, cost, dry_run
 from ftcli.runs.best import Best
 from ftcli.runs.environment import describe, model_fingerprint, prepare_process
 from ftcli.runs.failures import check_room, stoppable, translated
@@ -132,13 +132,14 @@ def begin(
     check_room(parts, folder.path)
     prints = {"model": model_fingerprint(parts.model), "data": dict(data.fingerprints)}
     facts = describe(parts.precision, recipe=recipe, fingerprints=prints)
+    training = cost.begun(parts.model, folder.path, resume=resume)
     if resume:
         parts = batch_size.as_before(parts, folder.path)
         recipe = parts.recipe
         check_same(folder.path, recipe, prints, facts, console, command)
         folder.reopen()
     write_recipe(folder, recipe)
-    folder.write_json("environment.json", facts)
+    folder.write_json(cost.FILE, {**facts, cost.KEY: training})
     if data.skipped:
         console.warn(f"{len(data.skipped):,} rows skipped; they are listed in {folder.path / 'skipped.txt'}")
         folder.write("skipped.txt", "".join(f"{visible(p)}\n" for p in data.skipped))
@@ -184,7 +185,8 @@ def fit(
         if session.resume:
             work.resume()
         console.info(f"training {loop.total_steps:,} steps of {recipe.train.step_in_words}")
-        work.run()
+        with cost.measured(folder.path, loop):
+            work.run()
         session.best.load_into(parts.model)
         report = finish(journal)
     session.best.discard()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,6 +137,31 @@ class Task(Learner, Protocol):
     def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]: ...
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """Predictions against the rows' answers: metrics and, with `bootstrap` resamples, their intervals."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row's prediction beside its answer, in words."""
+
+    right: bool
+    expected: str
+    said: str
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """What a task may have, for runs to be compared row by row: McNemar's test and the rows that flipped."""
+
+    def judge(self, rows: Rows, predictions: Sequence[Prediction]) -> list[Verdict]:
+        """Whether each prediction is right."""
+
+
+@runtime_checkable
+class Resampling(Protocol):
+    """What a task may have, for its metrics to be computed on many resamples at once; else each is scored anew."""
+
+    def score_resamples(self, rows: Rows, predictions: Sequence[Prediction], counts: Any) -> dict[str, Any]:
+        """Metric -> (resamples,) its values where every row is there as often as `counts` (resamples, rows) says."""
 
 
 class Objective(Task, Protocol):

@@ -28,6 +28,16 @@ def intervals(matrix: Counts, *, resamples: int, seed: int) -> dict[str, tuple[f
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
 
 
+def on_resamples(true: Counts, predicted: Counts, classes: int, counts: Counts) -> dict[str, Floats]:
+    """The report's averages (resamples,) of rows with these label ids, each there `counts` (resamples, rows) times."""
+    right = np.flatnonzero(true == predicted)
+    hits = _sum_by(true[right], counts[:, right], classes)
+    of_true, of_predicted = _sum_by(true, counts, classes), _sum_by(predicted, counts, classes)
+    found = _metrics(hits, of_true, of_predicted)
+    found["precision_weighted"] = (_ratio(hits, of_predicted) * of_true).sum(axis=1) / of_true.sum(axis=1)
+    return found | dict.fromkeys(("precision_micro", "recall_micro", "recall_weighted"), found["accuracy"])
+
+
 def _resampled(matrix: Counts, resamples: int, rng: np.random.Generator) -> Iterator[tuple[Counts, Counts, Counts]]:
     """Chunks of resamples as (hits, true, predicted) counts by class, each of shape (resamples in chunk, classes)."""
     classes = len(matrix)
@@ -48,6 +58,8 @@ def _sum_by(group: Counts, draws: Counts, classes: int) -> Counts:
     order = np.argsort(group, kind="stable")
     present, starts = np.unique(group[order], return_index=True)
     sums = np.zeros((len(draws), classes), dtype=np.int64)
+    if not len(present):
+        return sums
     sums[:, present] = np.add.reduceat(draws[:, order], starts, axis=1)
     return sums
 

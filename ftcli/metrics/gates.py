@@ -49,6 +49,42 @@ def parse(text: str) -> Gate:
     return Gate(metric, "<=" if at_most else ">=", value)
 
 
+def parse_margin(text: str) -> tuple[str, float]:
+    """The metric and by how much it may be worse, written ``METRIC=VALUE``; UsageError where it is malformed."""
+    match = _GATE.fullmatch(text)
+    try:
+        value = float(match["value"]) if match is not None and match["op"] == "=" else math.nan
+    except ValueError:
+        value = math.nan
+    if match is None or not (math.isfinite(value) and value >= 0):
+        hint = "write METRIC=VALUE, by how much it may be worse (0 or more), e.g. f1_macro=0.005"
+        raise UsageError(f"'{text}' is no margin", hint=hint)
+    return match["metric"], value
+
+
+_ROUNDING = 1e-12
+"""What a difference of two metrics may be off by: being worse by exactly the margin is not being worse by more."""
+
+
+def check_margin(
+    metric: str, margin: float, baseline: Mapping[str, float | None], metrics: Mapping[str, float | None]
+) -> dict[str, Any]:
+    """A gate as `check` gives it: `metrics` no worse than `baseline` by more than `margin`.
+
+    A metric that either lacks, or that is not finite, fails it.
+    """
+    lower, before = lower_is_better(metric), baseline.get(metric)
+    op: Literal[">=", "<="] = "<=" if lower else ">="
+    bound = before + (margin if lower else -margin) if before is not None and math.isfinite(before) else None
+    result = _checked(Gate(metric, op, math.nan if bound is None else bound), metrics)
+    actual = result["actual"]
+    if bound is not None and actual is not None:
+        result["passed"] = (actual - bound if lower else bound - actual) <= _ROUNDING
+    if metric in metrics and metric not in baseline:
+        result["hint"] = did_you_mean(metric, baseline)
+    return {**result, "value": bound, "baseline": before, "margin": margin}
+
+
 def check(gates: Iterable[Gate], metrics: Mapping[str, float | None]) -> list[dict[str, Any]]:
     """Each gate with what was measured, as in report.json; a missing or NaN metric fails, with a hint at known ones."""
     return [_checked(gate, metrics) for gate in gates]
@@ -71,10 +107,13 @@ def failures(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _failure(result: Mapping[str, Any]) -> str:
-    bound = f"{result['metric']} {result['op']} {result['value']:g}"
+    metric = result["metric"]
+    bound = metric if result["value"] is None else f"{metric} {result['op']} {result['value']:g}"
     if "hint" in result:
         known = f" ({result['hint']})" if result["hint"] else ""
-        return f"{bound}: there is no metric '{result['metric']}'{known}"
+        return f"{bound}: there is no metric '{metric}'{known}"
+    if result["value"] is None:
+        return f"{bound}: that of the baseline is not a finite number"
     if result["actual"] is None:
-        return f"{bound}: {result['metric']} is not a finite number"
-    return f"{bound}: {result['metric']} is {result['actual']:.10g}"
+        return f"{bound}: {metric} is not a finite number"
+    return f"{bound}: {metric} is {result['actual']:.10g}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows
+from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows, Verdict
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source, load_weights
@@ -178,11 +179,31 @@ class Classification:
         """The classification report of `predictions`; `check_rows` comes first."""
         from ftcli.metrics.report import classification  # scikit-learn loads only where something is scored
 
+        known, answers = self._answers(rows, predictions)
+        return Evaluation(**classification(known, answers, self.labels, bootstrap=bootstrap, seed=seed))
+
+    def _answers(self, rows: Rows, predictions: Sequence[Prediction]) -> tuple[list[int], list[int]]:
+        """Label ids of the rows and of the predictions."""
         references = [self._id(value) for value in rows.column("label")]
         known = [i for i in references if i is not None]
         assert len(known) == len(predictions), "every row has a known label and a prediction"
-        answers = [self._ids[p["prediction"]] for p in predictions]
-        return Evaluation(**classification(known, answers, self.labels, bootstrap=bootstrap, seed=seed))
+        return known, [self._ids[p["prediction"]] for p in predictions]
+
+    def judge(self, rows: Rows, predictions: Sequence[Prediction]) -> list[Verdict]:
+        """Right is the row's own label."""
+        pairs = zip(*self._answers(rows, predictions), strict=True)
+        return [Verdict(true == said, self.labels[true], self.labels[said]) for true, said in pairs]
+
+    def score_resamples(self, rows: Rows, predictions: Sequence[Prediction], counts: Any) -> dict[str, Any]:
+        """The averages of the report, and the loss."""
+        from ftcli.metrics.bootstrap import on_resamples
+
+        true, said = (np.array(ids, dtype=np.int64) for ids in self._answers(rows, predictions))
+        found = dict(on_resamples(true, said, len(self.labels), counts))
+        chances = np.array([p["scores"][self.labels[i]] for i, p in zip(true, predictions, strict=True)])
+        if chances.min() > 0:
+            found["loss"] = counts @ -np.log(chances) / counts.sum(axis=1)
+        return found
 
     def metric_names(self) -> list[str]:
         from ftcli.metrics.report import classification

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ftcli.errors import UsageError
-from ftcli.metrics.gates import Gate, check, failures, parse
+from ftcli.metrics.gates import Gate, check, check_margin, failures, parse, parse_margin
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,45 @@ def test_missing_and_nan_metrics_fail():
     missing, nan = failures(results)
     assert "no metric 'acuracy'" in missing
     assert "not a finite number" in nan
+
+
+def test_margins_are_read():
+    assert parse_margin("f1_macro=0.005") == ("f1_macro", 0.005)
+    assert parse_margin(" loss = 0 ") == ("loss", 0.0)
+    for text in ("f1_macro", "f1_macro>=0.1", "f1_macro=-0.1", "f1_macro=nan", "=1", "f1_macro=a"):
+        with pytest.raises(UsageError, match="is no margin"):
+            parse_margin(text)
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin", "before", "after", "passed"),
+    [
+        ("accuracy", 0.005, 0.905, 0.9, True),  # exactly the margin, whatever the last bit of 0.905 - 0.9
+        ("accuracy", 0.005, 0.8735, 0.8685, True),
+        ("accuracy", 0.005, 0.905, 0.8999, False),
+        ("accuracy", 0.0, 0.9, 0.95, True),
+        ("loss", 0.1, 0.3, 0.4, True),
+        ("loss", 0.1, 0.3, 0.41, False),
+        ("loss", 0.0, 0.3, 0.2, True),
+        ("accuracy", 1.0, math.nan, 0.9, False),
+        ("accuracy", 1.0, 0.9, math.nan, False),
+        ("accuracy", 1.0, None, 0.9, False),
+    ],
+)
+def test_worse_by_more_than_the_margin(metric, margin, before, after, passed):
+    found = check_margin(metric, margin, {metric: before}, {metric: after})
+    assert found["passed"] is passed
+    assert bool(failures([found])) is not passed
+
+
+def test_a_baseline_that_is_no_number_is_said():
+    found = check_margin("accuracy", 1.0, {"accuracy": math.nan}, {"accuracy": 0.9})
+    assert failures([found]) == ["accuracy: that of the baseline is not a finite number"]
+
+
+def test_a_metric_that_one_of_them_lacks_fails():
+    assert check_margin("f1", 1, {}, {"f1": 0.5})["passed"] is False
+    missing = check_margin("f1_makro", 1, {"f1_macro": 0.5}, {"f1_macro": 0.5})
+    assert missing["passed"] is False
+    assert "there is no metric 'f1_makro'" in failures([missing])[0]
+    assert "did you mean 'f1_macro'?" in failures([missing])[0]

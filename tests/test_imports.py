@@ -8,7 +8,16 @@ import sys
 import pytest
 
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "sklearn", "peft", "pandas", "numpy", "pyarrow")
-COMMANDS = [[], ["finetune"], ["evaluate"], ["predict"], ["recipe"], ["recipe", "show"], ["recipe", "schema"]]
+COMMANDS = [
+    [],
+    ["finetune"],
+    ["evaluate"],
+    ["predict"],
+    ["compare"],
+    ["recipe"],
+    ["recipe", "show"],
+    ["recipe", "schema"],
+]
 
 PROBE = """
 import sys
@@ -35,7 +44,7 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_help_of_scoring_tells_its_own_batch_size() -> None:
-    for command in ("evaluate", "predict"):
+    for command in ("evaluate", "predict", "compare"):
         done = subprocess.run(
             [sys.executable, "-m", "ftcli", command, "--help"], capture_output=True, text=True, timeout=60, check=True
         )

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ftcli import __version__
-from ftcli.cli import evaluate, finetune, predict, pretrain, recipe, training, verify_resume
+from ftcli.cli import compare, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
 from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
 from ftcli.text import visible, without_secrets
 
@@ -39,6 +39,7 @@ From texts without labels (and then finetune --model runs/mine):
 \b
 In a CI pipeline (exit code 4 when the gate is not met):
   ftcli evaluate runs/first --data test.csv --fail-under f1_macro=0.9
+  ftcli compare runs/first runs/second --fail-if-worse f1_macro=0.005
 
 \b
 See what a run would do, what it will cost, and every key there is:
@@ -81,6 +82,7 @@ app.command("pretrain")(pretrain.command)
 app.command("finetune")(finetune.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
+app.command("compare")(compare.command)
 app.command("verify-resume")(verify_resume.command)
 app.add_typer(recipe.app, name="recipe")
 

@@ -27,3 +27,20 @@ def show_report(report: dict[str, Any], *, as_json: bool) -> None:
     else:
         sys.stdout.write(REPORTS.part("text")(report))
     sys.stdout.flush()
+
+
+def show_comparison(report: dict[str, Any], *, as_json: bool) -> None:
+    """Print a compare.json structure."""
+    from ftcli.reports import comparison
+    from ftcli.reports.json_report import dumps
+
+    if as_json:
+        sys.stdout.write(dumps(report))
+    elif wants_colour():
+        from rich.console import Console
+
+        screen = Console(highlight=False, markup=False, emoji=False)
+        screen.print(comparison.as_rich(report, screen.width))
+    else:
+        sys.stdout.write(comparison.as_text(report))
+    sys.stdout.flush()

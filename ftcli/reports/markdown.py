@@ -33,7 +33,7 @@ def escape(text: object) -> str:
     return harmless.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column is text and whose others are numbers."""
     ruler = [":--", *["--:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ruler, *rows])
@@ -45,7 +45,7 @@ def _metrics(report: Report) -> str:
     for name, value in report["metrics"].items():
         low, high = (f"{bound:.4f}" for bound in intervals.get(name) or ()) if intervals.get(name) else ("", "")
         rows.append([escape(name), facts.figure(value), f"{low} to {high}" if low else ""])
-    return _table(["metric", "value", "95 % interval"], rows)
+    return table(["metric", "value", "95 % interval"], rows)
 
 
 def _classes(report: Report) -> str:
@@ -55,7 +55,7 @@ def _classes(report: Report) -> str:
         for index, line in enumerate(facts.class_lines(report))
     ]
     ends = [_class(f"**{line.label}**", line) for line in facts.average_lines(report)]
-    return _table(["label", "precision", "recall", "f1-score", "support"], [*rows, *ends])
+    return table(["label", "precision", "recall", "f1-score", "support"], [*rows, *ends])
 
 
 def _class(label: str, line: Line) -> list[str]:
@@ -66,7 +66,7 @@ def _class(label: str, line: Line) -> list[str]:
 def _matrix(report: Report) -> str:
     labels = [escape(label) for label in report["confusion_matrix"]["labels"]]
     rows = report["confusion_matrix"]["rows"]
-    return _table(
+    return table(
         ["true", *labels],
         [[label, *map(str, counts)] for label, counts in zip(labels, rows, strict=True)],
     )
@@ -74,7 +74,7 @@ def _matrix(report: Report) -> str:
 
 def _confusions(report: Report) -> str:
     pairs = facts.most_confused(report)
-    return _table(
+    return table(
         ["true and predicted", "rows"],
         [[f"{escape(true)} → {escape(predicted)}", str(count)] for true, predicted, count in pairs],
     )

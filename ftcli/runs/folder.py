@@ -15,7 +15,7 @@ from typing import Any
 from ftcli.errors import FULL, UsageError
 from ftcli.text import json_line, visible, without_secrets
 
-MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "checkpoints", "model")
+MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "compare.json", "checkpoints", "model")
 
 
 LOCK = ".lock"
@@ -157,7 +157,7 @@ def open_folder(
         if taken and not resume:
             raise UsageError(
                 f"'{out}' already holds a run",
-                hint=("" if command == "evaluate" else "--resume continues it; or ")
+                hint=("" if command in ("evaluate", "compare") else "--resume continues it; or ")
                 + "choose another --out (a run is never written over)",
             )
     created = [folder for folder in (path, *path.parents) if not folder.exists()]

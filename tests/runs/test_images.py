@@ -180,3 +180,16 @@ def test_a_stopped_pretraining_goes_on_as_if_it_had_not_been(tmp_path: Path, str
     assert whole.keys() == stopped.keys()
     assert all((whole[name] == stopped[name]).all() for name in whole)
     assert report_of(tmp_path / "whole")["metrics"] == report_of(tmp_path / "stopped")["metrics"]
+
+
+def test_runs_are_compared(trained: Path, stripes: Path, tmp_path: Path) -> None:
+    asked = ("finetune", "--model", "preset:vit-digits", "--data", str(stripes), "--out", "weak", *SMALL)
+    assert run_cli(*asked, "--max-steps", "1", cwd=tmp_path).code == 0
+    done = run_cli("compare", str(trained), "weak", "--json", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)["comparisons"][0]
+    assert found["differences"]["accuracy"]["difference"] < 0
+    assert found["mcnemar"]["baseline_only"] > 0
+    flip = found["flips"][0]
+    assert flip["image"].endswith(".png")
+    assert {flip["baseline"], flip["prediction"]} == {"lying", "standing"}

@@ -21,7 +21,7 @@ from ftcli.recipe.load import build, read_recipe
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.parts import runs_unpadded, task_class
 
-INHERITED = ("task", "objective", "pretrain.", "generation.", "data.", "train.max_length", "eval.")
+INHERITED = ("task", "objective", "seed", "pretrain.", "generation.", "data.", "train.max_length", "eval.")
 """Settings of the training run that its evaluation and prediction start from."""
 UNLIMITED = ("data.limit", "data.limit_train")
 """Settings of its data that they do not."""

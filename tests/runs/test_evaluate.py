@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import run_cli, tiny_reviews, write_csv
+from tests.tiny import run_cli, tiny_reviews, write_csv, write_jsonl
 
 
 def test_gate_passes_and_fails(trained_run: Path, tmp_path: Path) -> None:
@@ -93,3 +93,21 @@ def test_named_numbers_are_read_by_name(trained_run: Path, tmp_path: Path) -> No
     refused = run_cli("evaluate", str(trained_run), "--data", "turned.csv", *other, cwd=tmp_path)
     assert refused.code == 3
     assert "are not the model's (negative, positive)" in refused.stderr
+
+
+def test_a_held_out_split_is_the_one_of_training(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    """Of the run's own seed: no row that it trained on is scored."""
+    (tmp_path / "data").mkdir()
+    write_jsonl(tiny_reviews(60, seed=9), tmp_path / "data" / "train.jsonl")
+    write_jsonl(tiny_reviews(9, seed=8), tmp_path / "data" / "test.jsonl")
+    done = run_cli(
+        "finetune", "--model", str(tiny_bert_dir), "--data", "data", "--out", "run", "--max-steps", "3", "--seed", "7",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    facts = json.loads((tmp_path / "run" / "environment.json").read_text(encoding="utf-8"))
+    again = run_cli("evaluate", "run", "--split", "validation", "--json", cwd=tmp_path)
+    assert again.code == 0, again.stderr
+    assert json.loads(again.stdout)["data"]["fingerprint"] == facts["fingerprints"]["data"]["validation"]
+    other = run_cli("evaluate", "run", "--split", "validation", "--json", "--seed", "8", cwd=tmp_path)
+    assert json.loads(other.stdout)["data"]["fingerprint"] != facts["fingerprints"]["data"]["validation"]

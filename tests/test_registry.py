@@ -5,23 +5,25 @@ from __future__ import annotations
 import pytest
 
 from ftcli.engine.optim import OPTIMIZERS
+from ftcli.engine.regularizers import REGULARIZERS
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import UsageError
 from ftcli.metrics import METRICS
 from ftcli.models.methods import METHODS
 from ftcli.objectives import OBJECTIVES
+from ftcli.recipe.regularize import RegularizeRecipe
 from ftcli.registry import Table
 from ftcli.reports import REPORTS
 from ftcli.tasks import TASKS
 from ftcli.trackers import TRACKERS
 
-TABLES = [TASKS, OBJECTIVES, METHODS, METRICS, TRACKERS, REPORTS, OPTIMIZERS, SCHEDULES]
+TABLES = [TASKS, OBJECTIVES, METHODS, METRICS, TRACKERS, REPORTS, OPTIMIZERS, SCHEDULES, REGULARIZERS]
 ENTRIES = [(table, name) for table in TABLES for name in table]
 
 
 def test_no_table_is_empty() -> None:
     assert all(len(table) >= 1 for table in TABLES)
-    assert len(ENTRIES) >= 26
+    assert len(ENTRIES) >= 43
 
 
 @pytest.mark.parametrize(("table", "name"), ENTRIES, ids=lambda v: v if isinstance(v, str) else v.kind)
@@ -40,6 +42,11 @@ def test_task_meets_the_contract(name: str) -> None:
     for method in ("fit_labels", "adopt", "check_rows", "build_model", "load_model", "encode", "collate", "counts",
                    "forward", "losses", "decode", "score"):  # fmt: skip
         assert callable(getattr(task, method)), method
+
+
+def test_every_regulariser_is_a_key_of_the_recipe() -> None:
+    for name in REGULARIZERS:
+        assert not getattr(RegularizeRecipe(), name), f"{name} is off unless asked for"
 
 
 def test_unknown_name_names_the_nearest() -> None:

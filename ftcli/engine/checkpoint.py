@@ -28,7 +28,7 @@ from ftcli.errors import UsageError
 from ftcli.models.methods.based import base_weights
 
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
-STATE, MANIFEST, BEST = "state.json", "manifest.json", "best.safetensors"
+STATE, MANIFEST, BEST, BESIDE = "state.json", "manifest.json", "best.safetensors", "regularizers.safetensors"
 FORMAT = 1
 ASIDE = ".before"
 """Ending of a checkpoint that is kept while the same step's is written anew."""
@@ -77,11 +77,16 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in own_tensors(model).items() if name not in base}
 
 
-def take_snapshot(loop: Loop, progress: Mapping[str, Any], best: Path | None) -> Snapshot:
-    """The state of `loop` now. `progress` is what the run itself must remember (best score, patience): plain JSON."""
+def take_snapshot(
+    loop: Loop, progress: Mapping[str, Any], best: Path | None, beside: Mapping[str, Tensor] | None = None
+) -> Snapshot:
+    """The state of `loop` now. `progress` is what the run itself must remember (best score, patience): plain JSON;
+    `beside` are tensors that regularisers must."""
     moments, numbers = _optimizer_state(loop)
     random, random_numbers = random_state(loop.precision.device)
     tensors = {MODEL: trained_tensors(loop.model), OPTIMIZER: moments, RANDOM: random}
+    if beside:
+        tensors[BESIDE] = {name: tensor.detach().cpu().contiguous() for name, tensor in beside.items()}
     state = {
         "loop": loop.state(),
         "optimizer": numbers,
@@ -214,6 +219,11 @@ def load_checkpoint(path: Path, loop: Loop) -> dict[str, Any]:
     return progress
 
 
+def kept_beside(path: Path) -> dict[str, Tensor]:
+    """What regularisers kept in the whole checkpoint `path`."""
+    return load_file(path / BESIDE) if (path / BESIDE).exists() else {}
+
+
 def check_weights(path: Path, model: nn.Module) -> None:
     """ValueError (or safetensors' own error) where the weights in `path`, if it is there, are not those of `model`."""
     if not path.exists():
@@ -315,8 +325,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def training_bytes(model: nn.Module, keep: int) -> int:
-    """Disk a run of `model` needs: `keep` checkpoints and one being written, the best weights and the saved model."""
+def training_bytes(model: nn.Module, keep: int, beside: int = 0) -> int:
+    """Disk a run of `model` needs: `keep` checkpoints and one being written, the best weights and the saved model.
+
+    `beside` bytes of each checkpoint are regularisers'.
+    """
     weights = sum(t.numel() * t.element_size() for t in trained_tensors(model).values())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
-    return (keep + 1) * (weights + 2 * trained) + (keep + 3) * weights
+    return (keep + 1) * (weights + 2 * trained + beside) + (keep + 3) * weights

@@ -16,17 +16,18 @@ from torch import nn
 from ftcli.errors import UsageError
 
 
-def depths(model: nn.Module) -> tuple[dict[int, int], int]:
+def depths(model: nn.Module, asked: str = "optimizer.layer_decay") -> tuple[dict[int, int], int]:
     """By id of a parameter, how deep it lies: 0 for what comes before the first layer, 1 for that layer, ..., and for
-    what follows the last one the number returned beside. UsageError for a model that is no stack of layers."""
+    what follows the last one the number returned beside. UsageError, naming the key that `asked`, for a model that is
+    no stack of layers."""
     lists = {name: len(part) for name, part in model.named_modules() if isinstance(part, nn.ModuleList)}
     # A layer of T5's is a list of parts itself.
     stacks = {name: size for name, size in lists.items() if not any(name.startswith(f"{outer}.") for outer in lists)}
     layers = max(stacks.values(), default=0)
     if layers < 2:
         raise UsageError(
-            f"optimizer.layer_decay needs a stack of layers, and {type(model).__name__} has none",
-            hint="--set optimizer.layer_decay=1",
+            f"{asked} needs a stack of layers, and {type(model).__name__} has none",
+            hint="--set optimizer.layer_decay=1" if asked == "optimizer.layer_decay" else "leave it out",
         )
     inside = re.compile(
         f"(?:{'|'.join(re.escape(name) for name, size in stacks.items() if size == layers)})\\.(\\d+)\\."

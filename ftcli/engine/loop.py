@@ -17,6 +17,7 @@ from ftcli.engine.device import count_tokens, is_out_of_memory, to_device, too_l
 from ftcli.engine.hooks import Hook
 from ftcli.engine.optim import clip_gradients
 from ftcli.engine.precision import Precision
+from ftcli.engine.regularized import passes
 from ftcli.engine.seeding import restore_torch_state, torch_state
 from ftcli.models.unpadded import computed_tokens
 from ftcli.recipe.schema import TrainRecipe
@@ -161,12 +162,10 @@ class Loop:
             tokens += count_tokens(batch)
             computed += computed_tokens(self.model, batch, half=self.precision.name != "fp32")
             batch = to_device(batch, self.precision.device)
-            with self.precision.autocast():
-                outputs = self.task.forward(self.model, batch)
-                sums = self.task.losses(outputs, batch)
-            loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
-            torch.autograd.backward(self.precision.scaler.scale(loss))
-            total += loss.detach()
+            for sums in passes(self.task, self.model, batch, self.precision):
+                loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
+                torch.autograd.backward(self.precision.scaler.scale(loss))
+                total += loss.detach()
         for hook in self.hooks:
             penalty = hook.penalty()
             if penalty is not None:

@@ -18,6 +18,7 @@ from ftcli.contract import Example, Learner
 from ftcli.engine.device import to_device
 from ftcli.engine.host import CGROUP
 from ftcli.engine.precision import Precision
+from ftcli.engine.regularized import passes
 from ftcli.engine.seeding import randomness_kept
 
 MEMINFO = Path("/proc/meminfo")
@@ -63,12 +64,12 @@ def probe(task: Learner, model: nn.Module, precision: Precision, examples: Seque
         with randomness_kept(precision.device):
             model.train()
             batch = to_device(task.collate(examples), precision.device)
+            held = 0
             with meter:
-                with precision.autocast():
-                    sums = task.losses(task.forward(model, batch), batch)
+                for sums in passes(task, model, batch, precision):
                     loss = torch.stack(list(sums.values())).sum()
-                held = meter.held
-                torch.autograd.backward(loss)
+                    held = max(held, meter.held)
+                    torch.autograd.backward(loss)
         return held, meter.peak
     finally:
         model.train(training)

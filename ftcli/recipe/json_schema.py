@@ -41,7 +41,7 @@ def _property(key: Key) -> dict[str, Any]:
     literal = next((o for o in options if get_origin(o) is Literal), None)
     plain = [o for o in options if o in _TYPES and o is not type(None)]
     if literal is not None and plain:
-        found["anyOf"] = [*({"type": _TYPES[o]} for o in plain), {"enum": list(get_args(literal))}]
+        found["anyOf"] = [*({"type": _TYPES[o]} for o in options if o in _TYPES), {"enum": list(get_args(literal))}]
     elif literal is not None:
         found["enum"] = list(get_args(literal)) + ([None] if type(None) in options else [])
     else:

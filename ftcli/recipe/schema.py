@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ftcli.recipe.bounds import bounded as _key
 from ftcli.recipe.method import MethodRecipe
+from ftcli.recipe.regularize import RegularizeRecipe
 
 ROWS_PER_PASS = 16
 """What `train.batch_size` is by default, and what `auto` takes for the rows of a step."""
@@ -199,24 +200,6 @@ class ScheduleRecipe:
     """wsd: share of all steps, at the end, over which the learning rate falls."""
     floor: float = _key(0.0, at_least=0, at_most=1)
     """What the learning rate falls to, as a share of its peak."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegularizeRecipe:
-    """What keeps the model from learning its training rows by heart."""
-
-    dropout: float | None = _key(None, at_least=0, below=1)
-    """Sets every dropout rate of the model; null keeps the model's own."""
-    token_dropout: float | None = _key(None, at_least=0, below=1)
-    """Share of tokens hidden in each training batch; by default some for a model from scratch, else none."""
-    label_smoothing: float = _key(0.0, at_least=0, below=1)
-    """Share of each target spread evenly over all classes, e.g. 0.1."""
-    focal: float = _key(0.0, at_least=0)
-    """Exponent of the focal loss, e.g. 2: rows that are told right already count less."""
-    class_weights: str | None = None
-    """Weights of classes in the loss: balanced (rare ones count more), or name=weight,..., others 1; mean 1 a row."""
-    r_drop: float = _key(0.0, at_least=0)
-    """Weight of the disagreement of two passes under different dropout (R-Drop), e.g. 1; twice the time."""
 
 
 @dataclass(frozen=True, kw_only=True)

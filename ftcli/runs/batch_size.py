@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ def fingerprint(parts: Parts, width: int) -> str:
         "rows": parts.recipe.train.rows_per_step,
         "precision": parts.precision.name,
         "method": parts.recipe.method.name,
-        "passes": 2 if parts.recipe.regularize.r_drop else 1,
+        "regularize": dataclasses.asdict(parts.recipe.regularize),
         "recompute": parts.recipe.train.activation_checkpointing,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "versions": [torch.__version__, transformers.__version__],

@@ -15,6 +15,7 @@ from ftcli.engine.checkpoint import training_bytes
 from ftcli.engine.device import to_device
 from ftcli.engine.evaluate import encode_rows
 from ftcli.engine.loop import count_steps
+from ftcli.engine.regularized import passes
 from ftcli.runs import batch_size
 from ftcli.runs.parts import Parts
 from ftcli.text import amount
@@ -68,7 +69,7 @@ def check(parts: Parts, console: Console, made: Callable[[Rows], Sequence[Exampl
         "device": parts.precision.device.type,
         "precision": parts.precision.name,
         "estimated_memory_bytes": peak + ADAM_COPIES * parameters,
-        "estimated_disk_bytes": training_bytes(parts.model, recipe.checkpoint.keep),
+        "estimated_disk_bytes": training_bytes(parts.model, recipe.checkpoint.keep, parts.regularizers.bytes_kept),
         "estimated_seconds": round(per_step * total, 1),
     }
     for name, value in facts.items() if parts.source.tokenizer is not None else _of_images(facts).items():
@@ -86,7 +87,7 @@ def _measure(parts: Parts, examples: Sequence[Any]) -> tuple[int, float, int]:
     task, model, device = parts.learner, parts.model, parts.precision.device
     batch = to_device(task.collate(examples), device)
     counts = task.counts(batch)
-    held = 0
+    held = most = 0
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
         nonlocal held
@@ -95,17 +96,18 @@ def _measure(parts: Parts, examples: Sequence[Any]) -> tuple[int, float, int]:
 
     seconds = 0.0
     for _ in range(2):
-        held, began = 0, time.perf_counter()
+        held, most, began = 0, 0, time.perf_counter()
         model.train()
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t), parts.precision.autocast():
-            sums = task.losses(task.forward(model, batch), batch)
-            loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
-        torch.autograd.backward(loss)
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+            for sums in passes(task, model, batch, parts.precision):
+                loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
+                torch.autograd.backward(loss)
+                held, most = 0, max(most, held)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = time.perf_counter() - began
     model.zero_grad(set_to_none=True)
-    return sum(lengths(examples)), seconds, held
+    return sum(lengths(examples)), seconds, most
 
 
 def _words(name: str, value: Any) -> str:

@@ -71,7 +71,7 @@ def check_room(parts: Parts, place: Path) -> None:
     keep = parts.recipe.checkpoint.keep
     own = sum(file.stat().st_size for file in (place / "checkpoints").rglob("*.safetensors"))
     there = next((folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists()), place)
-    needed, free = training_bytes(parts.model, keep) - own, free_bytes(there)
+    needed, free = training_bytes(parts.model, keep, parts.regularizers.bytes_kept) - own, free_bytes(there)
     if needed > free:
         raise UsageError(
             f"'{place}' has {free / 2**20:,.0f} MiB left; "

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftcli.contract import Example, Progress
-from ftcli.engine.checkpoint import discard_after, free_bytes, load_checkpoint, load_newest, take_snapshot
+from ftcli.engine.checkpoint import (
+    discard_after,
+    free_bytes,
+    kept_beside,
+    load_checkpoint,
+    load_newest,
+    take_snapshot,
+)
 from ftcli.engine.host import Room
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.engine.loop import Loop
@@ -145,11 +152,12 @@ class Fit:
             "watch": self.watch.state(),
             "rollbacks": self.rollbacks,
         }
-        self.writer.submit(take_snapshot(self.loop, state, self.best.file))
+        self.writer.submit(take_snapshot(self.loop, state, self.best.file, self.parts.regularizers.tensors()))
         self._saved = time.monotonic()
 
     def _load(self, checkpoint: Path) -> None:
         state = load_checkpoint(checkpoint, self.loop)
+        self.parts.regularizers.restore(kept_beside(checkpoint))
         self.best.restore(state["best"], checkpoint)
         self.journal.restore(state["journal"])
         self.watch.restore(state["watch"])
@@ -165,19 +173,20 @@ class Fit:
     def _validate(self, step: int, epoch: float) -> None:
         """Score the validation split, write it down, say it, and keep the state if it is the best so far."""
         flush(self.loop.optimizer)
-        evaluation = score(
-            self.parts, "validation", self.validation, self.console, bootstrap=0, keep=False, stop=self.stop
-        )
-        self.journal.validation(step, epoch, evaluation)
-        kept = self.parts.method.settled(step)
-        better = kept and self.best.offer(evaluation.metrics, step, epoch, self.parts.model)
-        self.best.validated = step
-        self.writer.written = None  # a checkpoint of this step would not know of it
-        metric = self.best.metric
-        shown = [f"{name} {evaluation.metrics[name]:.4f}" for name in dict.fromkeys(("loss", metric))]
-        self.console.info(f"epoch {epoch:.4g}  validation {'  '.join(shown)}{'  best so far' if better else ''}")
-        if self.after_validation is not None:
-            self.after_validation()
+        with self.parts.regularizers.scored():
+            evaluation = score(
+                self.parts, "validation", self.validation, self.console, bootstrap=0, keep=False, stop=self.stop
+            )
+            self.journal.validation(step, epoch, evaluation)
+            kept = self.parts.method.settled(step)
+            better = kept and self.best.offer(evaluation.metrics, step, epoch, self.parts.model)
+            self.best.validated = step
+            self.writer.written = None  # a checkpoint of this step would not know of it
+            metric = self.best.metric
+            shown = [f"{name} {evaluation.metrics[name]:.4f}" for name in dict.fromkeys(("loss", metric))]
+            self.console.info(f"epoch {epoch:.4g}  validation {'  '.join(shown)}{'  best so far' if better else ''}")
+            if self.after_validation is not None:
+                self.after_validation()
         self._stepped = time.monotonic()
 
     def _roll_back(self, bad: Progress) -> None:

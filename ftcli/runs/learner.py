@@ -1,4 +1,4 @@
-"""The task as a recipe's `regularize` section has it trained."""
+"""The task as a recipe's `regularize` section has it trained, and what cannot be trained so."""
 
 from __future__ import annotations
 
@@ -6,23 +6,59 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ftcli.contract import Data, Learner, Task
 from ftcli.engine.regularized import Regularized
+from ftcli.engine.regularizers import REGULARIZERS
+from ftcli.engine.regularizers.base import Regularizer
+from ftcli.engine.regularizers.embeddings import Embeddings
+from ftcli.engine.regularizers.stack import Stack
 from ftcli.errors import UsageError, did_you_mean
-from ftcli.recipe.schema import Recipe, RegularizeRecipe
+from ftcli.models.load import Source
+from ftcli.recipe.regularize import RegularizeRecipe
+from ftcli.recipe.schema import Recipe
 
 
-def learner(task: Task, data: Data, recipe: Recipe) -> Learner:
-    """The task itself, or with the loss that the recipe asks for; UsageError where it has no such loss."""
-    wanted = recipe.regularize
-    asked = [name for name in ("label_smoothing", "focal", "class_weights", "r_drop") if getattr(wanted, name)]
-    if not asked:
+def regularizers(task: Task, source: Source, recipe: Recipe) -> Stack:
+    """Those the recipe asks for; UsageError, by name, for one that does not go with the rest."""
+    asked = [name for name in REGULARIZERS if getattr(recipe.regularize, name)]
+    parts: dict[str, Regularizer] = {name: REGULARIZERS.part(name)(recipe.regularize) for name in asked}
+    images, leave_out = source.images is not None, "leave it out"
+    for name, part in parts.items():
+        key = f"regularize.{name}"
+        if part.scope == "classification" and not hasattr(task, "label_counts"):
+            raise UsageError(f"{key} is for classification, and {task.name} is none", hint=leave_out)
+        if part.scope != "any" and recipe.objective is not None:
+            raise UsageError(f"{key} is for tasks, and {task.name} is an objective of pretraining", hint=leave_out)
+        if part.inputs == "images" and not images:
+            raise UsageError(f"{key} is for images, and {source.name} takes texts", hint="--set regularize.mixup=0.2")
+        if part.from_pretrained and source.from_scratch:
+            raise UsageError(f"{key} goes by pretrained weights, and {source.name} has none", hint=leave_out)
+        if recipe.train.compile is True and (part.embeds(images=images) or not part.compiles):
+            raise UsageError(f"{key} does not go with a compiled model", hint="--set train.compile=false")
+        if recipe.method.name in part.methods_refused:
+            raise UsageError(f"{key} does not go with method {recipe.method.name}", hint=leave_out)
+        other = next((other for other in part.apart_from if other in parts), None)
+        if other is not None:
+            raise UsageError(f"{key} and regularize.{other} do not go together", hint="leave one of them out")
+    return Stack(parts)
+
+
+def learner(task: Task, data: Data, recipe: Recipe, stack: Stack, model: nn.Module, *, images: bool) -> Learner:
+    """The task itself, or with what the regularisers make of its batches and losses."""
+    if not stack.parts:
         return task
-    if not hasattr(task, "label_counts"):
-        raise UsageError(f"regularize.{asked[0]} is for classification, and {task.name} is none", hint="leave it out")
-    return Regularized(task, wanted, class_weights(task, data, wanted))
+    embeds = any(part.embeds(images=images) for part in stack.parts.values())
+    classifies = hasattr(task, "label_counts")
+    return Regularized(
+        task,
+        stack,
+        recipe.regularize,
+        Embeddings(model) if embeds else None,
+        len(getattr(task, "labels", ())),
+        class_weights(task, data, recipe.regularize) if classifies else None,
+    )
 
 
 def class_weights(task: Any, data: Data, recipe: RegularizeRecipe) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,8 @@ from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
 from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.precision import Precision, for_training, pick_device, pick_precision
+from ftcli.engine.regularizers.base import Ground
+from ftcli.engine.regularizers.stack import Stack
 from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.added_tokens import read_tokens
@@ -25,7 +27,7 @@ from ftcli.models.tokenizers import train_tokenizer
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
-from ftcli.runs.learner import learner
+from ftcli.runs.learner import learner, regularizers
 from ftcli.tasks import TASKS
 from ftcli.trackers import TRACKERS
 from ftcli.trackers.console import Console
@@ -50,6 +52,7 @@ class Parts:
     """Of scoring a split."""
     learner: Learner
     """The task as it is trained: under `regularize`, with another loss."""
+    regularizers: Stack = field(default_factory=Stack)
 
 
 def task_class(recipe: Recipe, source: Source) -> Any:
@@ -159,7 +162,11 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
     """The model for the task, where and how it runs, and every setting left open chosen."""
     device = scoring.device
     method: Method = METHODS.part(recipe.method.name)(recipe.method)
+    stack = regularizers(task, source, recipe)
     model, fresh = task.build_model(source)
+    for part in stack.parts.values():
+        fresh = [*fresh, *part.start_over(model)]
+    came = frozenset() if source.from_scratch else frozenset(n for n, _ in model.named_parameters()) - set(fresh)
     if recipe.method.name != "full":
         model = adapted(method, model, fresh, recipe, console)
     speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
@@ -171,7 +178,11 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
     precision = for_training(recipe.train.precision, scoring, model)
     if precision is not scoring:
         console.note(f"trains in {precision.name}, which this CPU is fast at; --precision fp32 does not")
-    return Parts(recipe, source, data, task, model, method, fresh, precision, scoring, learner(task, data, recipe))
+    ground = Ground(model, came, f"method {recipe.method.name}")
+    for part in stack.parts.values():
+        part.attach(ground)
+    trained_as = learner(task, data, recipe, stack, model, images=source.images is not None)
+    return Parts(recipe, source, data, task, model, method, fresh, precision, scoring, trained_as, stack)
 
 
 def check_method(method: Method, source: Source, recipe: Recipe) -> None:

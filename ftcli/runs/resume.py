@@ -32,7 +32,7 @@ FREE = (
 NAMES = ("model.name", "data.name")
 RAISED = ("train.epochs", "train.max_steps")
 """Settings that may be raised: the run goes on for longer."""
-SHARES = ("train.batch_warmup", "train.length_warmup")
+SHARES = ("train.batch_warmup", "train.length_warmup", "regularize.unfreeze", "regularize.swa")
 """Shares of all steps that decide what is in the first ones: with them, a longer run is another one from its start."""
 BITS = {"versions": ("torch", "transformers", "tokenizers"), "hardware": ("device", "device_name", "threads")}
 """What in environment.json the last bits of a result depend on."""

@@ -35,7 +35,7 @@ from ftcli.runs.folder import RunFolder, open_folder
 from ftcli.runs.journal import Journal, open_trackers
 from ftcli.runs.parts import Parts, require
 from ftcli.runs.resume import begun_as, check_same, nothing_left
-from ftcli.text import visible, without_secrets
+from ftcli.text import several, visible, without_secrets
 from ftcli.trackers.console import Console
 
 Assemble = Callable[[Recipe, Console], Parts]
@@ -63,6 +63,7 @@ class Session:
     """Set up by `begin`; its state is there once `fit` has trained."""
 
 
+FRESH_SHOWN = 12
 Story = Callable[[Session], dict[str, Any]]
 
 
@@ -144,7 +145,7 @@ def begin(
         console.warn(f"{len(data.skipped):,} rows skipped; they are listed in {folder.path / 'skipped.txt'}")
         folder.write("skipped.txt", "".join(f"{visible(p)}\n" for p in data.skipped))
     if parts.fresh:
-        console.note(f"starts fresh: {', '.join(parts.fresh)}")
+        console.note(f"starts fresh: {several(parts.fresh, FRESH_SHOWN)}")
     best = Best(recipe.eval.metric or parts.task.main_metric, folder.checkpoints, recipe.eval.patience)
     return Session(parts, folder, console, stop, resume, best)
 
@@ -235,7 +236,8 @@ def build_loop(
     rate = recipe.regularize.token_dropout
     augment = TokenDropout(parts.source.tokenizer, rate) if rate else None
     parts.method.begin(parts.model, total)
-    hooks: list[Hook] = [parts.method]
+    parts.regularizers.begin(total, optimizer)
+    hooks: list[Hook] = [parts.method, *parts.regularizers.parts.values()]
     return Loop(
         parts.learner,
         parts.model,

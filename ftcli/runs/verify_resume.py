@@ -12,7 +12,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from ftcli.engine.checkpoint import MODEL, OPTIMIZER, RANDOM, STATE
+from ftcli.engine.checkpoint import BESIDE, MODEL, OPTIMIZER, RANDOM, STATE
 from ftcli.errors import Stopped, UsageError
 from ftcli.recipe.load import replace, to_yaml
 from ftcli.recipe.schema import Recipe
@@ -80,6 +80,7 @@ def compare(whole: Path, parts: Path) -> dict[str, list[str]]:
         "losses and scores": _records(whole, parts),
         "weights": _tensors(first / MODEL, second / MODEL) + _models(whole / "model", parts / "model"),
         "optimizer": _tensors(first / OPTIMIZER, second / OPTIMIZER),
+        "regularizers": _tensors(first / BESIDE, second / BESIDE),
     }
 
 
@@ -90,7 +91,7 @@ def _models(first: Path, second: Path) -> list[str]:
 
 
 def _tensors(first: Path, second: Path) -> list[str]:
-    one, two = load_file(first), load_file(second)
+    one, two = (load_file(file) if file.exists() else {} for file in (first, second))
     if one.keys() != two.keys():
         return [f"tensors {sorted(one.keys() ^ two.keys())} are in one only"]
     return [

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows, Verdict
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
+from ftcli.models.fresh import start_over
 from ftcli.models.load import Source, load_weights
 
 LABEL = Column(
@@ -226,12 +227,5 @@ def _start_over_head(model: nn.Module) -> list[str]:
     backbone = getattr(model, str(model.base_model_prefix), None)
     inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
     fresh = [name for name, p in model.named_parameters() if id(p) not in inside]
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if own and not any(id(p) in inside for p in own):
-            init = getattr(model, "_init_weights")  # noqa: B009
-            for parameter in own:
-                parameter._is_hf_initialized = False  # type: ignore[attr-defined]
-            module._is_hf_initialized = False  # type: ignore[assignment]
-            init(module)
+    start_over(model, fresh)
     return fresh

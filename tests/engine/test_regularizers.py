@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from ftcli.contract import Batch
 from ftcli.engine.regularized import Regularized
 from ftcli.engine.regularizers import REGULARIZERS
-from ftcli.engine.regularizers.base import Ground, Regularizer, plain_name
+from ftcli.engine.regularizers.base import Ground, Regularizer, is_among
 from ftcli.engine.regularizers.cutmix import boxes
 from ftcli.engine.regularizers.embeddings import Embeddings, Spans
 from ftcli.engine.regularizers.freelb import within
@@ -598,16 +598,19 @@ def test_the_top_starts_anew_as_the_architecture_does() -> None:
         part("reinit_layers", reinit_layers=4).start_over(bert())
 
 
-def test_a_name_is_the_model_s_own_whatever_wraps_it() -> None:
+def test_a_weight_is_known_whatever_wraps_it() -> None:
     own = "bert.pooler.dense.weight"
     for name in (
         own,
+        f"base_model.{own}",
         f"base_model.model.{own}",
         "base_model.model.bert.pooler.dense.base_layer.weight",
         "base_model.model.bert.pooler.modules_to_save.default.dense.weight",
         "base_model.model.bert.pooler.original_module.dense.weight",
     ):
-        assert plain_name(name) == own
+        assert is_among(name, {own})
+    assert is_among("base_model.model.encoder.weight", {"model.encoder.weight"}), "a model may have a part of that name"
+    assert not is_among("bert.pooler.dense.lora_A.default.weight", {own})
 
 
 @pytest.mark.parametrize("name", ["l2_sp", "mixout"])

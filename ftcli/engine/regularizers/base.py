@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -29,7 +29,7 @@ class Ground:
 
     model: nn.Module
     pretrained: frozenset[str]
-    """Names, as in `plain_name`, of parameters that came with the model."""
+    """Names of parameters that came with the model, as they were before the method."""
     adapts: str
     """What is adapted how, for messages: "method lora"."""
 
@@ -39,21 +39,21 @@ class Ground:
 
     def held(self) -> dict[str, nn.Parameter]:
         """Those of the trained ones that came with the model."""
-        return {name: p for name, p in self.trained().items() if plain_name(name) in self.pretrained}
+        return {name: p for name, p in self.trained().items() if is_among(name, self.pretrained)}
 
     def layers(self, asked: str) -> tuple[dict[int, int], int]:
         """`depths` of the parameters, where what a method puts before the first layer belongs to the task."""
         found, top = depths(self.model, asked)
         for name, parameter in self.model.named_parameters():
-            if found[id(parameter)] == 0 and plain_name(name) not in self.pretrained:
+            if found[id(parameter)] == 0 and not is_among(name, self.pretrained):
                 found[id(parameter)] = top
         return found, top
 
 
-def plain_name(name: str) -> str:
-    """A parameter's name in the model as it was before a method wrapped it or a part of it."""
-    name = re.sub(r"^(base_model\.model\.)+", "", name)
-    return re.sub(r"\.(base_layer|original_module|modules_to_save\.[^.]+)(?=\.)", "", name)
+def is_among(name: str, names: Collection[str]) -> bool:
+    """Whether a parameter is one of `names`, which it had before a method wrapped the model or a part of it."""
+    inner = re.sub(r"\.(base_layer|original_module|modules_to_save\.[^.]+)(?=\.)", "", name)
+    return any(inner.removeprefix(prefix) in names for prefix in ("", "base_model.", "base_model.model."))
 
 
 class Regularizer:
@@ -65,6 +65,7 @@ class Regularizer:
     apart_from: tuple[str, ...] = ()
     """Keys it does not go with."""
     methods_refused: tuple[str, ...] = ()
+    """Methods it does not go with."""
     from_pretrained = False
     """True where it means nothing without pretrained weights."""
     compiles = True

@@ -7,9 +7,13 @@ from ftcli.errors import UsageError
 
 
 class Freeze(Regularizer):
-    """The lowest layers are not trained, whatever the method trains elsewhere."""
+    """The lowest layers are not trained, whatever the method trains elsewhere.
+
+    AdaLoRA deals out ranks by what each layer learns, and one that is frozen learns nothing.
+    """
 
     from_pretrained = True
+    methods_refused = ("adalora",)
 
     def attach(self, ground: Ground) -> None:
         asked = self.recipe.freeze

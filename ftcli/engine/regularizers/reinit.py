@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ftcli.engine.layer_decay import depths
-from ftcli.engine.regularizers.base import Ground, Regularizer, plain_name
+from ftcli.engine.regularizers.base import Ground, Regularizer, is_among
 from ftcli.errors import UsageError
 from ftcli.models.fresh import start_over
 
@@ -35,8 +35,7 @@ class ReinitLayers(Regularizer):
         return self._names
 
     def attach(self, ground: Ground) -> None:
-        left = set(self._names) - {plain_name(name) for name in ground.trained()}
-        if left:
+        if sum(is_among(name, self._names) for name in ground.trained()) < len(self._names):
             raise UsageError(
                 f"regularize.reinit_layers starts layers anew that {ground.adapts} then leaves untrained",
                 hint="--method full, or leave it out",

@@ -10,9 +10,10 @@ from ftcli.engine.regularizers.base import Ground, Regularizer
 class Unfreeze(Regularizer):
     """Gradual unfreezing (Howard & Ruder 2018, "ULMFiT", arXiv:1801.06146): the head first, then one more layer at a
     time, the embeddings last. The paper frees a layer after each epoch; here `regularize.unfreeze` is the share of all
-    steps after which everything is trained."""
+    steps after which everything is trained. AdaLoRA, which deals out ranks meanwhile, needs them all."""
 
     from_pretrained = True
+    methods_refused = ("adalora",)
 
     def attach(self, ground: Ground) -> None:
         depth, self._top = ground.layers("regularize.unfreeze")

@@ -11,8 +11,8 @@ import torch
 
 from ftcli.contract import Example, Rows
 from ftcli.data.examples import lengths
-from ftcli.engine.checkpoint import training_bytes
 from ftcli.engine.device import to_device
+from ftcli.engine.disk import training_bytes
 from ftcli.engine.evaluate import encode_rows
 from ftcli.engine.loop import count_steps
 from ftcli.engine.regularized import passes

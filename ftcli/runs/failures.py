@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ftcli.engine.checkpoint import free_bytes, training_bytes
+from ftcli.engine.disk import free_bytes, training_bytes
 from ftcli.engine.forward import compiler_failed
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.errors import Interrupted, OutOfMemoryError, Stopped, UsageError, system_error

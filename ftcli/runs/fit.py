@@ -9,14 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftcli.contract import Example, Progress
-from ftcli.engine.checkpoint import (
-    discard_after,
-    free_bytes,
-    kept_beside,
-    load_checkpoint,
-    load_newest,
-    take_snapshot,
-)
+from ftcli.engine.checkpoint import discard_after, kept_beside, load_checkpoint, load_newest, take_snapshot
+from ftcli.engine.disk import free_bytes
 from ftcli.engine.host import Room
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.engine.loop import Loop

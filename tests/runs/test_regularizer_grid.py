@@ -197,6 +197,7 @@ def works(row: Mapping[str, Any], kinds: Mapping[str, object], pairs: Pairwise, 
     return False
 
 
+@pytest.mark.timeout(1200)
 def test_each_pair_works_or_is_refused_by_name(places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quiet_libraries()
     pairs, rows = factors(), 0

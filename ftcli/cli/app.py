@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ftcli import __version__
-from ftcli.cli import compare, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
+from ftcli.cli import compare, curve, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
 from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
 from ftcli.text import visible, without_secrets
 
@@ -83,6 +83,7 @@ app.command("finetune")(finetune.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.command("compare")(compare.command)
+app.command("curve")(curve.command)
 app.command("verify-resume")(verify_resume.command)
 app.add_typer(recipe.app, name="recipe")
 

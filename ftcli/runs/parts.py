@@ -104,16 +104,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
 def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
     """Where to compute, and the model named; names of the recipe that nothing is known by are refused."""
     picked = pick_precision(recipe.train.precision, pick_device(recipe.train.device))
-    if recipe.train.tokens_per_batch is not None and recipe.train.batch_size == "auto":
-        raise UsageError(
-            "train.batch_size auto counts rows, train.tokens_per_batch tokens; one of the two",
-            hint="leave out --batch-size auto",
-        )
-    OPTIMIZERS.check(recipe.optimizer.name)
-    SCHEDULES.check(recipe.schedule.name)
-    METHODS.check(recipe.method.name)
-    for name in filter(None, map(str.strip, recipe.log.trackers.split(","))):
-        TRACKERS.check(name)
+    check_names(recipe)
     source = open_source(recipe.model)
     if source.note is not None:
         console.note(source.note)
@@ -124,6 +115,20 @@ def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
     if recipe.regularize.dropout is not None:
         source = replace(source, dropout=set_dropout(source.config, recipe.regularize.dropout))
     return picked, source
+
+
+def check_names(recipe: Recipe) -> None:
+    """UsageError for a name in the recipe that nothing is known by; costs nothing."""
+    if recipe.train.tokens_per_batch is not None and recipe.train.batch_size == "auto":
+        raise UsageError(
+            "train.batch_size auto counts rows, train.tokens_per_batch tokens; one of the two",
+            hint="leave out --batch-size auto",
+        )
+    OPTIMIZERS.check(recipe.optimizer.name)
+    SCHEDULES.check(recipe.schedule.name)
+    METHODS.check(recipe.method.name)
+    for name in filter(None, map(str.strip, recipe.log.trackers.split(","))):
+        TRACKERS.check(name)
 
 
 def check_columns(data: Data, columns: Sequence[Column], console: Console) -> None:
@@ -160,6 +165,8 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
     device = scoring.device
     method: Method = METHODS.part(recipe.method.name)(recipe.method)
     model, fresh = task.build_model(source)
+    if note := getattr(task, "head_note", None):
+        console.note(note)
     if recipe.method.name != "full":
         model = adapted(method, model, fresh, recipe, console)
     speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace as replace_parts
 from functools import partial
 from typing import Any, cast
 
@@ -24,8 +23,8 @@ from ftcli.runs import training
 from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
-from ftcli.runs.results import build_report, score, write_model, write_reports
-from ftcli.runs.training import Result, Session
+from ftcli.runs.results import build_report, deployed, score, write_model, write_reports
+from ftcli.runs.training import Result, Session, Steps
 from ftcli.trackers.console import Console
 
 BY_ARCHITECTURE = {
@@ -135,8 +134,7 @@ def finish(session: Session, validation: Corrupted, baseline: dict[str, float], 
     give_back_dropout(parts)
     report = build_report("pretrain", parts, "validation", evaluation, seconds, gates=[])
     journal.final("validation", evaluation, step=best.step, epoch=best.epoch)
-    deployed = cast(Objective, parts.task).deployed(parts.model)
-    write_model(replace_parts(parts, model=deployed), session.folder, report, best, (), session.console)
+    write_model(deployed(parts), session.folder, report, best, (), session.console)
     write_reports(session.folder.path, report)
     draw_curve(session)
     return report
@@ -152,3 +150,6 @@ def draw_curve(session: Session) -> None:
         write_png(records, folder / "loss_curve.png")
     except (ImportError, OSError) as error:
         console.warn(f"loss_curve.png could not be drawn ({error})")
+
+
+STEPS = Steps(assemble, train, sample)

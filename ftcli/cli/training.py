@@ -42,9 +42,8 @@ def launch(
         recipe = own if own.is_file() else None
     settings = resolve_run(recipe, {**flags, "out": out}, set_ or ())
     if isinstance(settings, Chain) and settings.command != command:
-        raise UsageError(
-            f"{recipe} ends in a stage that is {settings.command}", hint=f"ftcli {settings.command} {recipe}"
-        )
+        last = settings.command
+        raise UsageError(f"the last stage of {recipe} is a {last}", hint=f"ftcli {last} {recipe}")
     work: Any = import_module(f"ftcli.runs.{'chain' if isinstance(settings, Chain) else command}")
     from ftcli.trackers.console import Console
 

@@ -142,7 +142,8 @@ def _from_command_line(
     flags: Mapping[str, Any], assignments: Iterable[str], names: list[str]
 ) -> tuple[dict[str, tuple[Any, str]], dict[str, dict[str, tuple[Any, str]]]]:
     """What goes for every stage, and what for one of them by name; UsageError for what does not say which."""
-    for_all, for_one = [], []
+    for_all: list[str] = []
+    for_one: list[str] = []
     for assignment in assignments:
         (for_one if assignment.strip().startswith(f"{STAGES}.") else for_all).append(assignment)
     given = from_command_line(flags, for_all)

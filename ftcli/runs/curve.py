@@ -229,7 +229,7 @@ def _check_source(folder: Path, curve: dict[str, Any]) -> None:
     for key in ("model", "data", "metric"):
         if key in before and before[key] != curve[key]:
             raise UsageError(
-                f"'{folder}' is another curve; it cannot be gone on with:\n  {key}: {before[key]} before, {curve[key]} now",
+                f"'{folder}' is another curve; {key}: {before[key]} before, {curve[key]} now",
                 hint="choose another --out",
             )
     old, new = before.get("source"), curve["source"]

@@ -15,7 +15,9 @@ from typing import Any
 from ftcli.errors import FULL, UsageError
 from ftcli.text import json_line, visible, without_secrets
 
-MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "compare.json", "checkpoints", "model", "stages")
+MARKS = (
+    "recipe.yaml", "metrics.jsonl", "report.json", "compare.json", "checkpoints", "model", "stages", "curve.json", "cells",
+)  # fmt: skip
 
 
 LOCK = ".lock"

@@ -115,7 +115,9 @@ def run(
                     parts = assemble(recipe, console)
                     entry = shelf.find(command, parts) if shelf is not None else None
                 if entry is not None and not resume and entry.take(folder, parts.recipe):
-                    console.note(f"the same was trained before, and is taken from {entry.path}")
+                    console.note(
+                        f"nothing to train: kept from before, as {entry.path.name[:12]} in {entry.path.parent}"
+                    )
                     report = folder.report()
                 else:
                     report = story(begin(parts, folder, console, stop, command, resume=resume))

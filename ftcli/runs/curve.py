@@ -123,13 +123,20 @@ def begin(plan: Plan, folder: RunFolder, console: Console) -> dict[str, Any]:
     """The curve without its cells; everything of the target looked at once, before the source takes its time."""
     seed_everything(plan.target.seed)
     parts = assemble(plan.target, console)
+    with naming(SOURCE):
+        if plan.source is not None:
+            open_source(ModelRecipe(name=plan.source, trust_remote_code=plan.target.model.trust_remote_code))
+        if plan.stages and not (folder.path / SOURCE).is_dir():
+            chains.check_stages(Chain(plan.stages))
     rows = len(parts.data.splits["train"])
     counts = {size: rows if size == "all" else int(size) for size in plan.sizes}
     beyond = [size for size, count in counts.items() if size != "all" and count >= rows]
     if beyond:
-        raise UsageError(
-            f"--sizes: {beyond[0]} rows to train on, and {parts.data.name} has {rows:,}", hint="'all' takes all of them"
-        )
+        said = f"{parts.data.name} has {rows:,} rows to train on"
+        if "all" not in counts:
+            raise UsageError(f"--sizes has {', '.join(beyond)}; {said}", hint="'all' takes all of them")
+        console.note(f"{said}: {', '.join(beyond)} left out, all takes them")
+    sizes = [size for size in plan.sizes if size not in beyond]
     metric = parts.recipe.eval.metric or parts.task.main_metric
     console.info(f"run folder {folder.path}")
     return {
@@ -143,9 +150,9 @@ def begin(plan: Plan, folder: RunFolder, console: Console) -> dict[str, Any]:
         "better": "lower" if lower_is_better(metric) else "higher",
         "source": None,
         "arms": plan.arms,
-        "sizes": list(plan.sizes),
+        "sizes": sizes,
         "seeds": list(plan.seeds),
-        "rows": counts,
+        "rows": {size: counts[size] for size in sizes},
         "cells": [],
         "points": [],
     }
@@ -154,8 +161,6 @@ def begin(plan: Plan, folder: RunFolder, console: Console) -> dict[str, Any]:
 def train_source(plan: Plan, folder: Path, console: Console, deadline: float | None) -> str | None:
     """The model that the target is trained from in the second arm; the stages before it run where there are any."""
     if not plan.stages:
-        if plan.source is not None:
-            open_source(ModelRecipe(name=plan.source, trust_remote_code=plan.target.model.trust_remote_code))
         return plan.source
     place = folder / SOURCE
     with naming(SOURCE, place, folder):
@@ -168,7 +173,7 @@ def _train_cells(
     deadline: float | None,
 ) -> None:  # fmt: skip
     """Every cell in turn, those of one seed and size next to each other; what is known is written after each."""
-    todo = [(size, seed, arm) for size in plan.sizes for seed in plan.seeds for arm in plan.arms]
+    todo = [(size, seed, arm) for size in curve["sizes"] for seed in plan.seeds for arm in plan.arms]
     for number, (size, seed, arm) in enumerate(todo, start=1):
         stop.leave_if_due()
         recipe = cell(plan, folder.path, arm, size, seed, source)

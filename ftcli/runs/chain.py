@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,9 @@ from ftcli.data.sources import open_source
 from ftcli.engine.checkpoint import link_or_copy
 from ftcli.engine.interrupt import StopRequest
 from ftcli.errors import FtcliError, UsageError
+from ftcli.models.adapted import read_base
 from ftcli.models.load import open_source as open_model
+from ftcli.models.methods.based import BASE
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import build, flatten, read_recipe, to_tree
 from ftcli.recipe.schema import Recipe
@@ -26,7 +30,7 @@ from ftcli.reports.json_report import dumps
 from ftcli.runs import training
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.failures import naming, stoppable
-from ftcli.runs.folder import STAGES, RunFolder, open_folder
+from ftcli.runs.folder import STAGES, RunFolder, open_folder, write_whole
 from ftcli.runs.parts import check_names, require
 from ftcli.runs.resume import differences, nothing_left
 from ftcli.runs.shelf import open_shelf
@@ -43,7 +47,8 @@ SHOWN = (
     "report.txt",
     "report.md",
 )
-"""Files of the last stage that the chain's folder has as well, beside model/ and report.json."""
+"""Files of the last stage that the chain's folder has as well, beside its models and report.json."""
+MODELS = ("model", "adapter")
 
 
 def run(chain: Chain, console: Console, *, resume: bool = False, deadline: float | None = None) -> Result:
@@ -218,10 +223,13 @@ def publish(chain: Chain, folder: RunFolder, reports: Sequence[Mapping[str, Any]
     """Put the last stage's model and reports where those of any run are, report.json last of all."""
     last = stage_folder(folder.path, chain, len(chain.stages))
     folder.reopen()
-    shutil.rmtree(folder.model, ignore_errors=True)
-    folder.model.mkdir()
-    for file in sorted((last / "model").iterdir()):
-        link_or_copy(file, folder.model / file.name)
+    for name in MODELS:
+        shutil.rmtree(folder.path / name, ignore_errors=True)
+        if (last / name).is_dir():
+            (folder.path / name).mkdir()
+            for file in sorted((last / name).iterdir()):
+                link_or_copy(file, folder.path / name / file.name)
+            move_base(last / name, folder.path / name)
     for name in SHOWN:
         (folder.path / name).unlink(missing_ok=True)
         if (last / name).is_file():
@@ -234,6 +242,14 @@ def publish(chain: Chain, folder: RunFolder, reports: Sequence[Mapping[str, Any]
     report = {**reports[-1], STAGES: told_of}
     folder.write("report.json", dumps(report))
     return report
+
+
+def move_base(place: Path, other: Path) -> None:
+    """Of a model that is kept beside its base, where that lies as seen from its copy in another folder."""
+    told = read_base(other)
+    if told is not None and told.get("relative"):
+        relative = os.path.relpath((place / told["relative"]).absolute(), other.absolute())
+        write_whole(other / BASE, json.dumps({**told, "relative": relative}, indent=2) + "\n")
 
 
 def _as_run(chain: Chain, run: Path) -> Chain:

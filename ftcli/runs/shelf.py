@@ -59,7 +59,10 @@ class Shelf:
         self.folder = folder
 
     def find(self, command: str, parts: Parts) -> Entry | None:
-        """The entry, there or not, of a run about to begin; None where it cannot be told how rows are read."""
+        """The entry, there or not, of a run about to begin; None for one whose model says where its base lies, and
+        where it cannot be told how rows are read."""
+        if parts.method.keeps_base:
+            return None
         images = parts.source.images
         reading = images.to_dict() if images is not None else parts.task.encoding()
         if reading is None:

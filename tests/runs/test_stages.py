@@ -336,3 +336,23 @@ def test_dry_run_looks_at_all_stages(tmp_path: Path, recipe: Path) -> None:
     assert facts["stages"][2]["labels"] == ["dull", "positive"]
     assert facts["stages"][1]["lr"] == 2e-4, "that of a pretrained model"
     assert not (tmp_path / "runs").exists()
+
+
+def test_stages_of_a_method_that_keeps_its_base(
+    tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path, target: Path
+) -> None:
+    """The head is carried from them, the result finds its base also where the folder moves, and none is cached."""
+    file = written(tmp_path / "chain.yaml", tiny_bert_dir, reviews_dir, target, str(tmp_path / "cache"))
+    lora = ("--set", "stages.source.method=lora", "--set", "stages.target.method=lora")
+    looked = run_cli("finetune", str(file), *lora, "--dry-run", cwd=tmp_path)
+    assert looked.code == 0, looked.stderr
+    done = run_cli("finetune", str(file), *lora, "--out", "run", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert "the head keeps its rows for positive; fresh for dull; without negative" in done.stderr
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert not (tmp_path / "run" / "model" / "model.safetensors").exists()
+    own = json.loads((tmp_path / "run" / "report.json").read_text())["metrics"]
+    (tmp_path / "run").rename(tmp_path / "moved")
+    scored = run_cli("evaluate", "moved", "--json", "--set", "eval.bootstrap=0", cwd=tmp_path)
+    assert scored.code == 0, scored.stderr
+    assert json.loads(scored.stdout)["metrics"] == own

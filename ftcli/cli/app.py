@@ -37,6 +37,11 @@ From texts without labels (and then finetune --model runs/mine):
   ftcli pretrain --model bert-base-cased --data ./texts --objective mlm
 
 \b
+With few labels: learn a related task first, and see what that is worth
+  ftcli finetune recipes/transfer/imdb-reviews.yaml
+  ftcli curve --model bert-base-cased --data small.csv --source-data imdb
+
+\b
 In a CI pipeline (exit code 4 when the gate is not met):
   ftcli evaluate runs/first --data test.csv --fail-under f1_macro=0.9
   ftcli compare runs/first runs/second --fail-if-worse f1_macro=0.005

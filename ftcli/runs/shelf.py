@@ -119,15 +119,15 @@ class Entry:
         """
         try:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            whole = all(_checksum(self.path / name) == known for name, known in manifest["files"].items())
-            if not whole or not set(LAST) <= set(manifest["files"]):
+            files = {file.relative_to(self.path).as_posix(): _checksum(file) for file in _files(self.path)}
+            if files != manifest["files"] or not set(LAST) <= set(files):
                 raise ValueError("not an entry")
         except FileNotFoundError:
             return False
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             shutil.rmtree(self.path, ignore_errors=True)
             return False
-        for name in manifest["files"]:
+        for name in files:
             if name not in LAST:
                 (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(self.path / name, folder.path / name)

@@ -10,6 +10,7 @@ from ftcli.errors import UsageError
 from ftcli.metrics import METRICS
 from ftcli.models.methods import METHODS
 from ftcli.objectives import OBJECTIVES
+from ftcli.recipe.stages import COMMANDS
 from ftcli.registry import Table
 from ftcli.reports import REPORTS
 from ftcli.tasks import TASKS
@@ -40,6 +41,13 @@ def test_task_meets_the_contract(name: str) -> None:
     for method in ("fit_labels", "adopt", "check_rows", "build_model", "load_model", "encode", "collate", "counts",
                    "forward", "losses", "decode", "score"):  # fmt: skip
         assert callable(getattr(task, method)), method
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_stage_knows_its_steps(name: str) -> None:
+    steps = COMMANDS.part(name)
+    assert callable(steps.assemble)
+    assert callable(steps.story)
 
 
 def test_unknown_name_names_the_nearest() -> None:

@@ -16,7 +16,8 @@ from ftcli.errors import FULL, UsageError
 from ftcli.text import json_line, visible, without_secrets
 
 MARKS = (
-    "recipe.yaml", "metrics.jsonl", "report.json", "compare.json", "checkpoints", "model", "stages", "curve.json", "cells",
+    "recipe.yaml", "metrics.jsonl", "report.json", "compare.json", "checkpoints", "model", "stages", "curve.json",
+    "cells",
 )  # fmt: skip
 
 

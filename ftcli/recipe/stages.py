@@ -73,7 +73,8 @@ def resolve_run(
 ) -> Recipe | Chain:
     """What a command line asks for: one run, or the chain that its recipe holds. See `load.resolve`.
 
-    Of a chain a key at the top of the file is the default of every stage, but for the model: that is the first one's.
+    Of a chain a key at the top of the file is the default of every stage, but for the model, which is the first one's,
+    and the objective, which only pretraining has.
     Flags and ``--set KEY`` go for every stage (the model again for the first), ``--set stages.NAME.KEY`` for one; a
     setting that means something else in each has to name its stage.
     """
@@ -92,9 +93,13 @@ def resolve_run(
         values: dict[str, tuple[Any, str]] = {
             path: (value, str(recipe_file))
             for path, value in common.items()
-            if path != "out" and (number == 1 or not path.startswith("model."))
+            if path != "out"
+            and (number == 1 or not path.startswith("model."))
+            and (command == "pretrain" or path != "objective")
         }
         values.update(own)
+        if command != "pretrain" and values.get("objective", (None, ""))[0] is not None:
+            raise UsageError(f"{values['objective'][1]}: 'objective' is what pretraining has", hint="command: pretrain")
         values.update({p: v for p, v in given.items() if number == 1 or not p.startswith("model.") or p in OF_ALL})
         values.update(of_stage.get(name, {}))
         made.append(Stage(name, command, build(values if shown else trusted(values))))

@@ -22,7 +22,6 @@ from ftcli.errors import FtcliError, UsageError
 from ftcli.models.adapted import read_base
 from ftcli.models.load import open_source as open_model
 from ftcli.models.methods.based import BASE
-from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import build, flatten, read_recipe, to_tree
 from ftcli.recipe.schema import Recipe
 from ftcli.recipe.stages import COMMANDS, Chain, Stage, chain_yaml, resolve_run, starting_from, told
@@ -31,7 +30,8 @@ from ftcli.runs import training
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.failures import naming, stoppable
 from ftcli.runs.folder import STAGES, RunFolder, open_folder, write_whole
-from ftcli.runs.parts import check_names, require
+from ftcli.runs.names import check_names
+from ftcli.runs.parts import require
 from ftcli.runs.resume import differences, nothing_left
 from ftcli.runs.shelf import open_shelf
 from ftcli.runs.training import Result
@@ -128,8 +128,6 @@ def check_stages(chain: Chain) -> None:
             require(recipe)
             check_names(recipe)
             if stage.command == "pretrain":
-                if recipe.objective is not None:
-                    OBJECTIVES.check(recipe.objective)
                 for name in mixed(str(recipe.data.name)):
                     open_corpus(replace(recipe.data, name=name), recipe.corpus.documents)
             else:

@@ -13,9 +13,7 @@ from ftcli.contract import Column, Data, Learner, Problem, Rows, Task
 from ftcli.data.columns import flag_of
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
-from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.precision import Precision, for_training, pick_device, pick_precision
-from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.added_tokens import read_tokens
 from ftcli.models.load import Source, open_source, set_dropout
@@ -26,8 +24,8 @@ from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
 from ftcli.runs.learner import learner
+from ftcli.runs.names import check_names
 from ftcli.tasks import TASKS
-from ftcli.trackers import TRACKERS
 from ftcli.trackers.console import Console
 
 PROBLEMS_SHOWN = 10
@@ -87,8 +85,11 @@ def require(recipe: Recipe) -> tuple[str, str]:
 
 def assemble(recipe: Recipe, console: Console) -> Parts:
     """Model, data and task of a fine-tuning run. Cheap things are checked first."""
-    if recipe.task != "auto":
-        TASKS.check(recipe.task)
+    if recipe.objective is not None:
+        raise UsageError(
+            f"objective {recipe.objective} is what pretraining has; fine-tuning has a task",
+            hint="ftcli pretrain RECIPE, and then ftcli finetune --model RUN",
+        )
     place, source = look_up(recipe, console)
     kind = task_class(recipe, source)
     data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=("train", "validation", "test"))
@@ -115,20 +116,6 @@ def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
     if recipe.regularize.dropout is not None:
         source = replace(source, dropout=set_dropout(source.config, recipe.regularize.dropout))
     return picked, source
-
-
-def check_names(recipe: Recipe) -> None:
-    """UsageError for a name in the recipe that nothing is known by; costs nothing."""
-    if recipe.train.tokens_per_batch is not None and recipe.train.batch_size == "auto":
-        raise UsageError(
-            "train.batch_size auto counts rows, train.tokens_per_batch tokens; one of the two",
-            hint="leave out --batch-size auto",
-        )
-    OPTIMIZERS.check(recipe.optimizer.name)
-    SCHEDULES.check(recipe.schedule.name)
-    METHODS.check(recipe.method.name)
-    for name in filter(None, map(str.strip, recipe.log.trackers.split(","))):
-        TRACKERS.check(name)
 
 
 def check_columns(data: Data, columns: Sequence[Column], console: Console) -> None:

@@ -15,7 +15,6 @@ from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import encode_rows, run_model
 from ftcli.engine.seeding import randomness_kept
 from ftcli.models.load import Source
-from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace
 from ftcli.recipe.schema import Recipe
 from ftcli.reports.loss_curve import read_metrics, text_curve, write_png
@@ -61,8 +60,6 @@ def sample(parts: Parts, rows: Rows) -> Sequence[Example]:
 
 def assemble(recipe: Recipe, console: Console) -> Parts:
     """Model, corpus and objective of a run. Cheap things are checked first."""
-    if recipe.objective is not None:
-        OBJECTIVES.check(recipe.objective)
     place, source = look_up(recipe, console)
     recipe = replace(recipe, objective=recipe.objective or objective_for(source))
     kind = task_class(recipe, source)

@@ -87,6 +87,11 @@ def test_a_recipe_without_stages_is_one_run(file: Path) -> None:
         resolve(file)
 
 
+def test_an_objective_at_the_top_is_for_pretraining(file: Path) -> None:
+    write(file, CHAIN.replace("    objective: mlm\n", "") + "objective: clm\n")
+    assert [s.recipe.objective for s in chain_of(file).stages] == ["clm", None, None]
+
+
 def test_read_back_it_is_the_same(file: Path) -> None:
     """Also where stages differ by what is empty in one of them; the last one's settings are where a run has its own."""
     chain = chain_of(file, {}, "stages.words.train.clip=null", "stages.finetune.eval.patience=2")
@@ -124,6 +129,7 @@ BAD = [
     ("stages: [{name: b, extends: [x]}]", "stage 1 (b): extends names another recipe file", None),
     ("stages: [{name: b, extends: r.yaml}]", "stage 1 (b): a stage has no stages", None),
     ("stages: [{name: b, model: {trust_remote_code: true}}]", "stage 1 (b): model.trust_remote_code", "--trust"),
+    ("stages: [{name: b, objective: mlm}]", "stage 1 (b): 'objective' is what pretraining has", "pretrain"),
     ("stage: []", "unknown key 'stage'", None),
 ]
 

@@ -325,6 +325,13 @@ def test_another_chain_or_run_is_refused(whole: tuple[Path, Done], tmp_path: Pat
     assert "'single' holds a single run" in single.stderr
 
 
+def test_a_recipe_of_pretraining_is_not_fine_tuned(tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
+    asked = ("--model", str(tiny_bert_dir), "--data", str(reviews_dir), "--set", "objective=mlm")
+    done = run_cli("finetune", *asked, cwd=tmp_path)
+    assert done.code == 2, done.stderr
+    assert "hint: ftcli pretrain" in done.stderr
+
+
 def test_dry_run_looks_at_all_stages(tmp_path: Path, recipe: Path) -> None:
     done = run_cli("finetune", str(recipe), "--dry-run", "--json", "--limit", "20", cwd=tmp_path)
     assert done.code == 0, done.stderr

@@ -100,13 +100,13 @@ def write_png(curve: Curve, path: Path) -> bool:
     figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for arm, colour, marker in (("target_only", GREY, "s"), ("transfer", BLUE, "o")):
+    for arm, colour, marker, aside in (("target_only", GREY, "s", 0.985), ("transfer", BLUE, "o", 1.015)):
         own = drawn.get(arm)
         if own:
-            rows = [point["rows"] for point in own]
-            for point in own:
+            rows = [point["rows"] * aside for point in own]  # so that bars of one size lie beside each other
+            for place, point in zip(rows, own, strict=True):
                 values = point[arm]["values"]
-                axes.plot([point["rows"]] * len(values), values, ".", color=colour, alpha=0.45, markersize=5)
+                axes.plot([place] * len(values), values, ".", color=colour, alpha=0.45, markersize=5)
             means = [point[arm]["mean"] for point in own]
             spreads = [point[arm]["std"] or 0.0 for point in own]
             axes.errorbar(

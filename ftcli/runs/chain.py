@@ -92,10 +92,13 @@ def run_stage(chain: Chain, number: int, run: Path, console: Console, deadline: 
     what = f"{stage.command} {recipe.model.name} on {recipe.data.name}"
     console.info(f"\n{told(number, stage.name)} of {len(chain.stages)}: {what}")
     steps: training.Steps = COMMANDS.part(stage.command)
+    begun = (place / "recipe.yaml").is_file()
+    if not begun:
+        shutil.rmtree(place, ignore_errors=True)  # what was half copied out of the cache
     with naming(told(number, stage.name), place, run):
         result = training.run(
-            stage.command, recipe, console, steps.assemble, steps.story, resume=(place / "recipe.yaml").is_file(),
-            deadline=deadline, shelf=open_shelf(recipe),
+            stage.command, recipe, console, steps.assemble, steps.story, resume=begun, deadline=deadline,
+            shelf=open_shelf(recipe),
         )  # fmt: skip
     return result.report if result.report is not None else result.folder.report()
 

@@ -255,6 +255,22 @@ def test_what_a_stage_takes_from_the_cache_is_its_own(
     assert_equal(tmp_path / "third", tmp_path / "first")
 
 
+def test_killed_while_it_takes_a_stage_from_the_cache(
+    tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path, target: Path
+) -> None:
+    file = written(tmp_path / "chain.yaml", tiny_bert_dir, reviews_dir, target, str(tmp_path / "cache"))
+    assert run_cli("finetune", str(file), "--out", "first", cwd=tmp_path).code == 0
+    asked = ("finetune", str(file), "--out", "again")
+    child = start(*asked, cwd=tmp_path, before=sends(signal.SIGKILL, "ftcli.runs.shelf", "write_recipe", 2))
+    assert child.wait() == -signal.SIGKILL
+    assert (tmp_path / "again" / "stages" / "2-source" / "model").is_dir()
+    assert not (tmp_path / "again" / "stages" / "2-source" / "recipe.yaml").exists()
+    resumed = run_cli(*asked, "--resume", cwd=tmp_path)
+    assert resumed.code == 0, resumed.stderr
+    assert kept(resumed) == 2
+    assert_equal(tmp_path / "again", tmp_path / "first")
+
+
 def change(file: Path, old: str, new: str) -> None:
     text = file.read_text(encoding="utf-8")
     assert old in text

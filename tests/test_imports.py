@@ -14,6 +14,7 @@ COMMANDS = [
     ["evaluate"],
     ["predict"],
     ["compare"],
+    ["curve"],
     ["recipe"],
     ["recipe", "show"],
     ["recipe", "schema"],

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from ftcli.recipe.load import resolve
+from ftcli.recipe.stages import Chain, Stage, resolve_run
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
 
 
+def stages(file: Path) -> tuple[Stage, ...]:
+    """The runs of a recipe: one, but for a chain."""
+    found = resolve_run(file, {}, ())
+    return found.stages if isinstance(found, Chain) else (Stage("", file.parent.name, found),)
+
+
 def test_there_are_recipes() -> None:
     assert len(RECIPES) >= 3
+    assert sum(len(stages(file)) > 1 for file in RECIPES) >= 2
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda p: str(p.relative_to(FOLDER)))
 def test_recipe_is_valid_and_says_what_it_is_for(file: Path) -> None:
-    recipe = resolve(file)
-    assert recipe.model.name
-    assert recipe.data.name
+    assert stages(file)[0].recipe.model.name
+    assert all(stage.recipe.data.name for stage in stages(file))
     lines = file.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
     assert any("ftcli " in line for line in lines if line.startswith("#")), "a recipe shows its own command"
@@ -31,12 +38,15 @@ def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_di
     """The recipe's own settings, on its own model and data where those need no download, two steps long."""
     from tests.tiny import run_cli
 
-    recipe = resolve(file)
-    arguments = [file.parent.name, str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
-    if not str(recipe.model.name).startswith(("preset:", "builtin:")):
+    found = stages(file)
+    arguments = [found[-1].command, str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
+    if not str(found[0].recipe.model.name).startswith(("preset:", "builtin:")):
         arguments += ["--model", str(tiny_bert_dir), "--max-length", "32"]
-    if not str(recipe.data.name).startswith("builtin:"):
-        arguments += ["--data", str(reviews_dir)]
+    for stage in found:
+        if not str(stage.recipe.data.name).startswith("builtin:"):
+            own = f"stages.{stage.name}." if stage.name else ""
+            arguments += ["--set", f"{own}data.name={reviews_dir}"]
     done = run_cli(*arguments, cwd=tmp_path)
     assert done.code == 0, done.stderr
-    assert (tmp_path / "run" / "report.json").is_file()
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    assert len(report.get("stages", [1])) == len(found)

@@ -12,6 +12,7 @@ from ftcli.metrics import METRICS
 from ftcli.models.methods import METHODS
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.regularize import RegularizeRecipe
+from ftcli.recipe.stages import COMMANDS
 from ftcli.registry import Table
 from ftcli.reports import REPORTS
 from ftcli.tasks import TASKS
@@ -47,6 +48,13 @@ def test_task_meets_the_contract(name: str) -> None:
 def test_every_regulariser_is_a_key_of_the_recipe() -> None:
     for name in REGULARIZERS:
         assert not getattr(RegularizeRecipe(), name), f"{name} is off unless asked for"
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_stage_knows_its_steps(name: str) -> None:
+    steps = COMMANDS.part(name)
+    assert callable(steps.assemble)
+    assert callable(steps.story)
 
 
 def test_unknown_name_names_the_nearest() -> None:

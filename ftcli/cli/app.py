@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ftcli import __version__
-from ftcli.cli import compare, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
+from ftcli.cli import compare, curve, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
 from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
 from ftcli.text import visible, without_secrets
 
@@ -35,6 +35,11 @@ With a model and data from the Hub, or from files:
 From texts without labels (and then finetune --model runs/mine):
   ftcli pretrain --model preset:bert-mini --data ./texts --out runs/mine
   ftcli pretrain --model bert-base-cased --data ./texts --objective mlm
+
+\b
+With few labels: learn a related task first, and see what that is worth
+  ftcli finetune recipes/transfer/imdb-reviews.yaml
+  ftcli curve --model bert-base-cased --data small.csv --source-data imdb
 
 \b
 In a CI pipeline (exit code 4 when the gate is not met):
@@ -83,6 +88,7 @@ app.command("finetune")(finetune.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.command("compare")(compare.command)
+app.command("curve")(curve.command)
 app.command("verify-resume")(verify_resume.command)
 app.add_typer(recipe.app, name="recipe")
 

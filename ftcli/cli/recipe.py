@@ -10,7 +10,8 @@ import typer
 
 from ftcli.cli.options import Json, Set
 from ftcli.recipe.json_schema import json_schema
-from ftcli.recipe.load import resolve, to_tree, to_yaml
+from ftcli.recipe.load import dump, to_tree
+from ftcli.recipe.stages import Chain, chain_tree, resolve_run
 
 app = typer.Typer(help="Show and describe recipes.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -25,8 +26,9 @@ def show(
 
     Defaults, and what it takes from the recipes it extends.
     """
-    recipe = resolve(file, {}, set_ or (), shown=True)
-    typer.echo(json.dumps(to_tree(recipe), indent=2) if as_json else to_yaml(recipe), nl=as_json)
+    found = resolve_run(file, {}, set_ or (), shown=True)
+    tree = chain_tree(found) if isinstance(found, Chain) else to_tree(found)
+    typer.echo(json.dumps(tree, indent=2) if as_json else dump(tree), nl=as_json)
 
 
 @app.command("schema")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.cli.render import show_report
+from ftcli.errors import UsageError
 from ftcli.recipe.duration import parse_duration
-from ftcli.recipe.load import resolve
+from ftcli.recipe.stages import Chain, resolve_run
 
 STARTED = time.monotonic()
 """When this process began, near enough: a budget counts from here."""
@@ -35,12 +36,15 @@ def launch(
     as_json: bool,
 ) -> None:
     """Settle the recipe and run ``ftcli.runs.COMMAND`` with it."""
-    deadline = STARTED + parse_duration(budget, "--budget") if budget is not None else None
+    deadline = deadline_of(budget)
     if resume and recipe is None and out is not None and flags.get("model.name") is None:
         own = Path(out) / "recipe.yaml"
         recipe = own if own.is_file() else None
-    settings = resolve(recipe, {**flags, "out": out}, set_ or ())
-    work = import_module(f"ftcli.runs.{command}")
+    settings = resolve_run(recipe, {**flags, "out": out}, set_ or ())
+    if isinstance(settings, Chain) and settings.command != command:
+        last = settings.command
+        raise UsageError(f"the last stage of {recipe} is a {last}", hint=f"ftcli {last} {recipe}")
+    work: Any = import_module(f"ftcli.runs.{'chain' if isinstance(settings, Chain) else command}")
     from ftcli.trackers.console import Console
 
     console = Console(quiet=quiet)
@@ -55,8 +59,14 @@ def launch(
             print((result.folder.path / "report.json").read_text(encoding="utf-8"), end="")
         return
     show_report(result.report, as_json=as_json)
-    for line in closing(result.folder.path, settings.data.name or "", result.report):
+    data = (settings.stages[-1].recipe if isinstance(settings, Chain) else settings).data.name
+    for line in closing(result.folder.path, data or "", result.report):
         console.info(line)
+
+
+def deadline_of(budget: str | None) -> float | None:
+    """When a budget ends, on `time.monotonic`'s clock."""
+    return STARTED + parse_duration(budget, "--budget") if budget is not None else None
 
 
 def log_file() -> Path | None:

@@ -44,6 +44,9 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        around = getattr(self._before.get(self.signal or 0), "__self__", None)
+        if isinstance(around, StopRequest):  # what this work did not need to answer, the work around it does
+            around.signal = self.signal
 
     @property
     def due(self) -> bool:

@@ -6,6 +6,8 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin
 
 from ftcli.recipe.keys import Key, keys
+from ftcli.recipe.load import STAGES
+from ftcli.recipe.stages import COMMANDS, OF_STAGE
 
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", type(None): "null"}
 _BOUNDS = {"above": "exclusiveMinimum", "at_least": "minimum", "at_most": "maximum", "below": "exclusiveMaximum"}
@@ -26,7 +28,19 @@ def json_schema() -> dict[str, Any]:
     for name, node in list(root["properties"].items()):
         if "name" in node.get("properties", {}):
             root["properties"][name] = {"anyOf": [node, {"type": "string"}]}
+    root["properties"][STAGES] = _stages(list(root["properties"]))
     return root
+
+
+def _stages(keys_of_recipes: list[str]) -> dict[str, Any]:
+    """A list of recipes, each with a name and a command."""
+    stage = _section()
+    stage["properties"] = {name: {"type": "string", "description": text} for name, text in OF_STAGE.items()}
+    stage["properties"]["command"]["enum"] = list(COMMANDS)
+    own = [name for name in keys_of_recipes if name not in ("out", *OF_STAGE)]
+    stage["properties"] |= {name: {"$ref": f"#/properties/{name}"} for name in own}
+    told = "Runs in a row, each from the model the one before gave; the keys around them are their defaults."
+    return {"type": "array", "minItems": 1, "items": stage, "description": told}
 
 
 def _section() -> dict[str, Any]:

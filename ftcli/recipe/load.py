@@ -19,8 +19,17 @@ TRUST = "model.trust_remote_code"
 """Takes effect where the command line says it, not a recipe, which may come from anybody."""
 
 
-def read_recipe(path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The settings of a recipe file by dotted path, those of the recipes it extends below its own."""
+STAGES = "stages"
+"""The key of a recipe under which the runs of a chain stand (see `stages`)."""
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The settings of a recipe file by dotted path, those of the recipes it extends below its own; without stages."""
+    return read_file(path)[0]
+
+
+def read_file(path: Path, _chain: tuple[Path, ...] = ()) -> tuple[dict[str, Any], tuple[Any, Path] | None]:
+    """The same, and what it holds under `STAGES` (unchecked) with the file that does; None where nothing does."""
     path = Path(path)
     if path.resolve() in _chain:
         raise UsageError(f"{path}: extends itself, by way of {' -> '.join(p.name for p in _chain)}")
@@ -41,14 +50,22 @@ def read_recipe(path: Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
-        raise UsageError(f"{path}: a recipe is a mapping of keys to values, not {_kind(tree)}")
-    base: dict[str, Any] = {}
-    parent = tree.pop("extends", None)
-    if parent is not None:
-        if not isinstance(parent, str):
-            raise UsageError(f"{path}: extends names another recipe file, not {_kind(parent)}")
-        base = read_recipe(path.parent / environment(parent, str(path)), (*_chain, path.resolve()))
-    return {**base, **flatten(tree, str(path))}
+        raise UsageError(f"{path}: a recipe is a mapping of keys to values, not {kind_of(tree)}")
+    base, stages = read_parent(tree.pop("extends", None), path, str(path), (*_chain, path.resolve()))
+    if STAGES in tree:
+        stages = tree.pop(STAGES), path
+    return {**base, **flatten(tree, str(path))}, stages
+
+
+def read_parent(
+    name: Any, path: Path, origin: str, _chain: tuple[Path, ...] = ()
+) -> tuple[dict[str, Any], tuple[Any, Path] | None]:
+    """What the recipe holds that the one in file `path` extends; nothing where `name` is None."""
+    if name is None:
+        return {}, None
+    if not isinstance(name, str):
+        raise UsageError(f"{origin}: extends names another recipe file, not {kind_of(name)}")
+    return read_file(path.parent / environment(name, origin), _chain)
 
 
 def flatten(tree: Mapping[Any, Any], origin: str, prefix: str = "") -> dict[str, Any]:
@@ -64,12 +81,12 @@ def flatten(tree: Mapping[Any, Any], origin: str, prefix: str = "") -> dict[str,
             elif f"{path}.name" in keys():
                 found[f"{path}.name"] = substitute(value, origin)
             else:
-                raise UsageError(f"{origin}: '{path}' holds keys, not {_kind(value)}")
+                raise UsageError(f"{origin}: '{path}' holds keys, not {kind_of(value)}")
         else:
             key = find_key(path, origin)
             if key.free and path == key.path:
                 if not isinstance(value, Mapping):
-                    raise UsageError(f"{origin}: '{path}' holds keys, not {_kind(value)}")
+                    raise UsageError(f"{origin}: '{path}' holds keys, not {kind_of(value)}")
                 found.update({f"{path}.{k}": substitute(v, origin) for k, v in value.items()})
             else:
                 found[path] = substitute(value, origin)
@@ -118,7 +135,7 @@ def parse_set(assignment: str) -> dict[str, Any]:
     value = parse_yaml(text, f"--set {path}")
     if key.free and path == key.path:
         if not isinstance(value, Mapping):
-            raise UsageError(f"--set: '{path}' holds keys, not {_kind(value)}", hint=f"--set {path}.KEY=VALUE")
+            raise UsageError(f"--set: '{path}' holds keys, not {kind_of(value)}", hint=f"--set {path}.KEY=VALUE")
         return {f"{path}.{name}": substitute(its, f"--set {path}") for name, its in value.items()}
     return {path: substitute(value, f"--set {path}")}
 
@@ -136,17 +153,31 @@ def resolve(
     """
     values: dict[str, tuple[Any, str]] = {}
     if recipe_file is not None:
-        values.update({k: (v, str(recipe_file)) for k, v in read_recipe(recipe_file).items()})
-    values.update({k: (v, "") for k, v in (flags or {}).items() if v is not None})
+        found, stages = read_file(recipe_file)
+        if stages is not None:
+            raise UsageError(f"{recipe_file}: a chain of stages, and this takes one run", hint="ftcli finetune runs it")
+        values.update({k: (v, str(recipe_file)) for k, v in found.items()})
+    values.update(from_command_line(flags or {}, assignments))
+    return build(values if shown else trusted(values))
+
+
+def from_command_line(flags: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, tuple[Any, str]]:
+    """What flags and ``--set`` say, by dotted path, with where it was given."""
+    values: dict[str, tuple[Any, str]] = {k: (v, "") for k, v in flags.items() if v is not None}
     for assignment in assignments:
         values.update({path: (value, "--set") for path, value in parse_set(assignment).items()})
+    return values
+
+
+def trusted(values: Mapping[str, tuple[Any, str]]) -> Mapping[str, tuple[Any, str]]:
+    """`values`; UsageError where a file among them says to run code that comes with a model."""
     trust, origin = values.get(TRUST, (False, ""))
-    if trust and not shown and origin not in ("", "--set"):
+    if trust and origin not in ("", "--set"):
         raise UsageError(
             f"{origin}: {TRUST}: a recipe may not run code that comes with a model",
             hint="--trust-remote-code on the command line, if you trust the author of that code",
         )
-    return build(values)
+    return values
 
 
 def build(values: Mapping[str, tuple[Any, str]]) -> Recipe:
@@ -247,7 +278,8 @@ def describe_type(key: Key) -> str:
     return " or ".join(words)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a value is, in words."""
     if isinstance(value, Mapping):
         return "a mapping"
     return {list: "a list", str: "text", bool: "true or false"}.get(type(value), f"{value!r}")
@@ -268,7 +300,12 @@ def to_tree(recipe: Any) -> dict[str, Any]:
 
 def to_yaml(recipe: Recipe, shown: Callable[[str], str] = str) -> str:
     """The recipe as a file that gives the same recipe again, its texts as `shown`."""
-    return yaml.safe_dump(_texts(to_tree(recipe), shown), sort_keys=False, allow_unicode=True, width=110)
+    return dump(to_tree(recipe), shown)
+
+
+def dump(tree: Mapping[str, Any], shown: Callable[[str], str] = str) -> str:
+    """Plain data as YAML, its texts as `shown`."""
+    return yaml.safe_dump(_texts(tree, shown), sort_keys=False, allow_unicode=True, width=110)
 
 
 def _texts(tree: Any, shown: Callable[[str], str]) -> Any:

@@ -282,6 +282,8 @@ class Recipe:
     """Seed of every random choice."""
     out: str | None = None
     """Run folder; by default runs/COMMAND-MODEL-DATA, never over an earlier run."""
+    stage_cache: str | None = None
+    """Folder that keeps finished stages for other chains; null for the user's cache folder, none for no cache."""
     method: MethodRecipe = field(default_factory=MethodRecipe)
     model: ModelRecipe = field(default_factory=ModelRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)

@@ -20,7 +20,7 @@ _ROWS = HEIGHT - 3  # without legend, axis and its figures
 _NARROWEST = 54
 _SMOOTH = 0.04
 """Share of the run over which the drawn training loss is averaged."""
-_BLUE, _ORANGE, _GREY = "#2f6fb3", "#d9731a", "#6b7280"
+BLUE, ORANGE, GREY = "#2f6fb3", "#d9731a", "#6b7280"
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def write_png(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
         losses = below = figure.subplots()
     _draw_losses(losses, train, validation)
     for axes in {losses, below}:
-        _tidy(axes)
+        tidy(axes)
     below.set_xlabel("optimiser step")
     below.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     below.set_xlim(0, max(step for step, _ in [*train, *validation]) * 1.02 or 1)
@@ -210,35 +210,36 @@ def write_png(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
 def _draw_losses(axes: Any, train: Sequence[Point], validation: Sequence[Point]) -> None:
     if train:
         even = smooth(train, _SMOOTH)
-        axes.plot(*zip(*train, strict=True), color=_BLUE, alpha=0.3, linewidth=1)
-        axes.plot(*zip(*even, strict=True), color=_BLUE, linewidth=1.8, label="train")
+        axes.plot(*zip(*train, strict=True), color=BLUE, alpha=0.3, linewidth=1)
+        axes.plot(*zip(*even, strict=True), color=BLUE, linewidth=1.8, label="train")
     if validation:
         marker = "o" if len(validation) <= 60 else None
         step, lowest = min(validation, key=lambda point: point[1])
         axes.plot(
-            *zip(*validation, strict=True), color=_ORANGE, linewidth=1.8, marker=marker, markersize=4.5,
+            *zip(*validation, strict=True), color=ORANGE, linewidth=1.8, marker=marker, markersize=4.5,
             markeredgecolor="white", markeredgewidth=0.8, label=f"validation, lowest {lowest:.4g} at step {step:,}",
         )  # fmt: skip
-        axes.axhline(lowest, color=_ORANGE, linewidth=0.8, linestyle=(0, (2, 3)), alpha=0.7, zorder=1)
+        axes.axhline(lowest, color=ORANGE, linewidth=0.8, linestyle=(0, (2, 3)), alpha=0.7, zorder=1)
     axes.margins(y=0.08)
     axes.set_ylabel("loss (nats)")
     axes.legend(frameon=False, loc="upper right")
 
 
 def _draw_rates(axes: Any, rates: Sequence[Point]) -> None:
-    axes.plot(*zip(*rates, strict=True), color=_GREY, linewidth=1.2)
-    axes.fill_between(*zip(*rates, strict=True), color=_GREY, alpha=0.12, linewidth=0)
+    axes.plot(*zip(*rates, strict=True), color=GREY, linewidth=1.2)
+    axes.fill_between(*zip(*rates, strict=True), color=GREY, alpha=0.12, linewidth=0)
     axes.set_ylim(0, max(rate for _, rate in rates) * 1.2 or 1)
     axes.set_ylabel("learning rate", fontsize=8.5)
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
     axes.yaxis.get_offset_text().set_fontsize(8)
 
 
-def _tidy(axes: Any) -> None:
+def tidy(axes: Any) -> None:
+    """The look that all plots share: a light grid, no box."""
     axes.grid(color="#d1d5db", linewidth=0.6, alpha=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_GREY)
+    axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors="#374151", labelsize=9)
 
 

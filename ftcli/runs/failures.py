@@ -12,7 +12,7 @@ import torch
 from ftcli.engine.disk import free_bytes, training_bytes
 from ftcli.engine.forward import compiler_failed
 from ftcli.engine.interrupt import Leave, StopRequest
-from ftcli.errors import Interrupted, OutOfMemoryError, Stopped, UsageError, system_error
+from ftcli.errors import FtcliError, Interrupted, OutOfMemoryError, Stopped, UsageError, system_error
 from ftcli.recipe.schema import TrainRecipe
 from ftcli.runs.folder import cannot_write
 from ftcli.runs.parts import Parts
@@ -59,6 +59,18 @@ def stoppable(stop: StopRequest, place: Path) -> Iterator[None]:
             "stopped on request; what was trained is saved",
             hint=f"go on with the same command and --resume --out {place}",
         ) from None
+
+
+@contextmanager
+def naming(what: str, place: Path | None = None, whole: Path | None = None) -> Iterator[None]:
+    """Errors begin with `what` part of a larger run they are of; their hints name its folder, which is what goes on."""
+    try:
+        yield
+    except FtcliError as error:
+        hint = error.hint
+        if hint is not None and place is not None:
+            hint = hint.replace(str(place), str(whole))
+        raise type(error)(f"{what}: {error.message}", hint=hint) from error
 
 
 def stop_error(stop: StopRequest) -> type[Stopped] | type[Interrupted]:

@@ -14,7 +14,7 @@ from ftcli.runs.encode import encode
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import assemble
 from ftcli.runs.results import build_report, score, write_model, write_reports
-from ftcli.runs.training import Result, Session
+from ftcli.runs.training import Result, Session, Steps
 from ftcli.trackers.console import Console
 
 
@@ -59,3 +59,6 @@ def finish(session: Session, validation: Sequence[Example], journal: Journal) ->
     write_model(parts, folder, report, best, validation, console)
     write_reports(folder.path, report)
     return report
+
+
+STEPS = Steps(assemble, train)

@@ -15,10 +15,15 @@ from typing import Any
 from ftcli.errors import FULL, UsageError
 from ftcli.text import json_line, visible, without_secrets
 
-MARKS = ("recipe.yaml", "metrics.jsonl", "report.json", "compare.json", "checkpoints", "model")
+MARKS = (
+    "recipe.yaml", "metrics.jsonl", "report.json", "compare.json", "checkpoints", "model", "stages", "curve.json",
+    "cells",
+)  # fmt: skip
 
 
 LOCK = ".lock"
+STAGES = "stages"
+"""Folder, in that of a chain, of the runs that are its stages."""
 
 
 class _Discreet(logging.Formatter):
@@ -54,6 +59,10 @@ class RunFolder:
     def finished(self) -> bool:
         """True once the run wrote its report."""
         return (self.path / "report.json").is_file()
+
+    def report(self) -> dict[str, Any]:
+        """The report of a finished run."""
+        return dict(json.loads((self.path / "report.json").read_text(encoding="utf-8")))
 
     def reopen(self) -> None:
         """The run goes on: from here until it ends again it is not finished."""

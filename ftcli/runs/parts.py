@@ -13,11 +13,9 @@ from ftcli.contract import Column, Data, Learner, Problem, Rows, Task
 from ftcli.data.columns import flag_of
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
-from ftcli.engine.optim import OPTIMIZERS
 from ftcli.engine.precision import Precision, for_training, pick_device, pick_precision
 from ftcli.engine.regularizers.base import Ground
 from ftcli.engine.regularizers.stack import Stack
-from ftcli.engine.schedule import SCHEDULES
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.added_tokens import read_tokens
 from ftcli.models.load import Source, open_source, set_dropout
@@ -29,8 +27,8 @@ from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
 from ftcli.runs.defaults import EPOCHS_PRETRAINING, TOKEN_DROPOUT_FROM_SCRATCH, default_epochs, default_lr
 from ftcli.runs.learner import learner, regularizers
+from ftcli.runs.names import check_names
 from ftcli.tasks import TASKS
-from ftcli.trackers import TRACKERS
 from ftcli.trackers.console import Console
 
 PROBLEMS_SHOWN = 10
@@ -91,8 +89,11 @@ def require(recipe: Recipe) -> tuple[str, str]:
 
 def assemble(recipe: Recipe, console: Console) -> Parts:
     """Model, data and task of a fine-tuning run. Cheap things are checked first."""
-    if recipe.task != "auto":
-        TASKS.check(recipe.task)
+    if recipe.objective is not None:
+        raise UsageError(
+            f"objective {recipe.objective} is what pretraining has; fine-tuning has a task",
+            hint="ftcli pretrain RECIPE, and then ftcli finetune --model RUN",
+        )
     place, source = look_up(recipe, console)
     kind = task_class(recipe, source)
     data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=("train", "validation", "test"))
@@ -108,16 +109,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
 def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
     """Where to compute, and the model named; names of the recipe that nothing is known by are refused."""
     picked = pick_precision(recipe.train.precision, pick_device(recipe.train.device))
-    if recipe.train.tokens_per_batch is not None and recipe.train.batch_size == "auto":
-        raise UsageError(
-            "train.batch_size auto counts rows, train.tokens_per_batch tokens; one of the two",
-            hint="leave out --batch-size auto",
-        )
-    OPTIMIZERS.check(recipe.optimizer.name)
-    SCHEDULES.check(recipe.schedule.name)
-    METHODS.check(recipe.method.name)
-    for name in filter(None, map(str.strip, recipe.log.trackers.split(","))):
-        TRACKERS.check(name)
+    check_names(recipe)
     source = open_source(recipe.model)
     if source.note is not None:
         console.note(source.note)
@@ -165,6 +157,8 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
     method: Method = METHODS.part(recipe.method.name)(recipe.method)
     stack = regularizers(task, source, recipe)
     model, fresh = task.build_model(source)
+    if note := getattr(task, "head_note", None):
+        console.note(note)
     for part in stack.parts.values():
         fresh = [*fresh, *part.start_over(model)]
     came = frozenset() if source.from_scratch else frozenset(n for n, _ in model.named_parameters()) - set(fresh)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace as replace_parts
 from functools import partial
 from typing import Any, cast
 
@@ -16,7 +15,6 @@ from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import encode_rows, run_model
 from ftcli.engine.seeding import randomness_kept
 from ftcli.models.load import Source
-from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace
 from ftcli.recipe.schema import Recipe
 from ftcli.reports.loss_curve import read_metrics, text_curve, write_png
@@ -24,8 +22,8 @@ from ftcli.runs import training
 from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
-from ftcli.runs.results import build_report, score, write_model, write_reports
-from ftcli.runs.training import Result, Session
+from ftcli.runs.results import build_report, deployed, score, write_model, write_reports
+from ftcli.runs.training import Result, Session, Steps
 from ftcli.trackers.console import Console
 
 BY_ARCHITECTURE = {
@@ -62,8 +60,6 @@ def sample(parts: Parts, rows: Rows) -> Sequence[Example]:
 
 def assemble(recipe: Recipe, console: Console) -> Parts:
     """Model, corpus and objective of a run. Cheap things are checked first."""
-    if recipe.objective is not None:
-        OBJECTIVES.check(recipe.objective)
     place, source = look_up(recipe, console)
     recipe = replace(recipe, objective=recipe.objective or objective_for(source))
     kind = task_class(recipe, source)
@@ -135,8 +131,7 @@ def finish(session: Session, validation: Corrupted, baseline: dict[str, float], 
     give_back_dropout(parts)
     report = build_report("pretrain", parts, "validation", evaluation, seconds, gates=[])
     journal.final("validation", evaluation, step=best.step, epoch=best.epoch)
-    deployed = cast(Objective, parts.task).deployed(parts.model)
-    write_model(replace_parts(parts, model=deployed), session.folder, report, best, (), session.console)
+    write_model(deployed(parts), session.folder, report, best, (), session.console)
     write_reports(session.folder.path, report)
     draw_curve(session)
     return report
@@ -152,3 +147,6 @@ def draw_curve(session: Session) -> None:
         write_png(records, folder / "loss_curve.png")
     except (ImportError, OSError) as error:
         console.warn(f"loss_curve.png could not be drawn ({error})")
+
+
+STEPS = Steps(assemble, train, sample)

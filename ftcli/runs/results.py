@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from ftcli.contract import Evaluation, Example, Prediction
+from ftcli.contract import Evaluation, Example, Objective, Prediction
 from ftcli.engine.checkpoint import sync
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
@@ -93,6 +95,19 @@ def write_reports(folder: Path, report: dict[str, Any]) -> None:
         write_whole(folder / f"report.{suffix}", REPORTS.part(kind)(report))
 
 
+def deployed(parts: Parts) -> Parts:
+    """Parts of pretraining, with what of the model is for use."""
+    return replace(parts, model=cast(Objective, parts.task).deployed(parts.model))
+
+
+def save_untrained(parts: Parts, folder: Path) -> None:
+    """The model as it is before training, as another run may start from it."""
+    parts = parts if parts.recipe.objective is None else deployed(parts)
+    parts.method.save(parts.model, folder, reference(parts.source, folder))
+    processor: Any = parts.source.processor
+    processor.save_pretrained(folder)
+
+
 def write_model(
     parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best, examples: Sequence[Example], console: Console
 ) -> None:
@@ -100,6 +115,8 @@ def write_model(
     there. `examples` are for looking whether a merged model still answers the same."""
     method, merges = parts.method, parts.recipe.method.merge
     place = folder.path / "adapter" if merges else folder.model
+    for written in {place, folder.model}:  # new files: those of before may have other names
+        shutil.rmtree(written, ignore_errors=True)
     method.save(parts.model, place, reference(parts.source, place))
     if merges:
         merge(parts, folder, examples, console)

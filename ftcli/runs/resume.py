@@ -10,12 +10,13 @@ from typing import Any
 from ftcli.errors import UsageError
 from ftcli.recipe.load import flatten, read_recipe, to_tree
 from ftcli.recipe.schema import ROWS_PER_PASS, Recipe
-from ftcli.runs.folder import RunFolder
+from ftcli.runs.folder import STAGES, RunFolder
 from ftcli.text import without_secrets
 from ftcli.trackers.console import Console
 
 FREE = (
     "out",
+    "stage_cache",
     "checkpoint.",
     "log.",
     "generation.",
@@ -41,11 +42,24 @@ BITS = {"versions": ("torch", "transformers", "tokenizers"), "hardware": ("devic
 def begun_as(folder: Path, recipe: Recipe) -> bool:
     """True where the run in `folder` was asked for as this one is; what `recipe` leaves open matches anything."""
     file = folder / "recipe.yaml"
-    if not file.is_file():
+    if not file.is_file() or (folder / STAGES).is_dir():
         return False
-    before, now = read_recipe(file), _settings(recipe)
-    named = all(now[key] == before.get(key) for key in NAMES)
-    return named and not _differences(before, _given(now, before))[0]
+    before = read_recipe(file)
+    return all(_settings(recipe)[key] == before.get(key) for key in NAMES) and not differences(before, recipe)
+
+
+def differences(before: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """What makes `recipe` another run than one by the settings `before`, in words; what it leaves open matches all."""
+    return _differences(before, _given(_settings(recipe), before))[0]
+
+
+def refuse_chain(folder: Path) -> None:
+    """UsageError for the folder of a chain, of which a single run cannot be made."""
+    if (folder / STAGES).is_dir():
+        raise UsageError(
+            f"'{folder}' holds a chain of stages, not a single run",
+            hint=f"--resume --out {folder} with nothing else goes on with it; or choose another --out",
+        )
 
 
 def nothing_left(folder: RunFolder, recipe: Recipe) -> bool:

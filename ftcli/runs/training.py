@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from ftcli.engine.lengthen import Lengthening
 from ftcli.engine.loop import Loop, count_steps
 from ftcli.engine.seeding import seed_everything
 from ftcli.errors import FtcliError, UsageError
-from ftcli.recipe.load import to_yaml
 from ftcli.recipe.schema import Recipe, TrainRecipe
 from ftcli.runs import batch_size, cost, dry_run
 from ftcli.runs.best import Best
@@ -34,8 +33,10 @@ from ftcli.runs.fit import Fit
 from ftcli.runs.folder import RunFolder, open_folder
 from ftcli.runs.journal import Journal, open_trackers
 from ftcli.runs.parts import Parts, require
-from ftcli.runs.resume import begun_as, check_same, nothing_left
-from ftcli.text import several, visible, without_secrets
+from ftcli.runs.results import save_untrained
+from ftcli.runs.resume import begun_as, check_same, nothing_left, refuse_chain
+from ftcli.runs.shelf import Shelf, write_recipe
+from ftcli.text import several, visible
 from ftcli.trackers.console import Console
 
 Assemble = Callable[[Recipe, Console], Parts]
@@ -67,6 +68,15 @@ FRESH_SHOWN = 12
 Story = Callable[[Session], dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What a command makes of a recipe: its parts, their training, and (where encoding rows is not all) examples."""
+
+    assemble: Assemble
+    story: Story
+    sample: Sample | None = None
+
+
 def run(
     command: str,
     recipe: Recipe,
@@ -77,16 +87,20 @@ def run(
     resume: bool = False,
     deadline: float | None = None,
     stop_at: int | None = None,
+    shelf: Shelf | None = None,
 ) -> Result:
     """Train by `recipe` and write the run folder. Raises an FtcliError for everything a user can mend.
 
-    `deadline` (on `time.monotonic`'s clock) and `stop_at` (a step) end the run early, resumably: Stopped.
+    `deadline` (on `time.monotonic`'s clock) and `stop_at` (a step) end the run early, resumably: Stopped. Where `shelf`
+    has the run already, it is taken from there.
     """
     prepare_process()
     model_name, data_name = require(recipe)
     began = partial(begun_as, recipe=recipe) if resume else None
     folder = open_folder(recipe.out, command, model_name, data_name, resumes=began)
     with folder.locked(console.note):
+        if resume:
+            refuse_chain(folder.path)
         if resume and nothing_left(folder, recipe):
             console.info(f"{folder.path} is finished already; nothing to resume")
             return Result(folder, None)
@@ -100,7 +114,16 @@ def run(
                 seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
                 with stop.at_once():
                     parts = assemble(recipe, console)
-                report = story(begin(parts, folder, console, stop, command, resume=resume))
+                    entry = shelf.find(command, parts) if shelf is not None else None
+                if entry is not None and not resume and entry.take(folder, parts.recipe):
+                    console.note(
+                        f"nothing to train: kept from before, as {entry.path.name[:12]} in {entry.path.parent}"
+                    )
+                    report = folder.report()
+                else:
+                    report = story(begin(parts, folder, console, stop, command, resume=resume))
+                    if entry is not None:
+                        entry.put(folder)
         except (FtcliError, KeyboardInterrupt) as error:
             logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
             folder.discard_if_empty()
@@ -109,10 +132,13 @@ def run(
         return Result(folder, report)
 
 
-def check(recipe: Recipe, console: Console, assemble: Assemble, sample: Sample | None = None) -> dict[str, Any]:
+def check(
+    recipe: Recipe, console: Console, assemble: Assemble, sample: Sample | None = None, *, leave: Path | None = None
+) -> dict[str, Any]:
     """`--dry-run`: everything up to the first batch, and estimates; nothing is trained or written.
 
-    `sample` makes examples of rows as training would, where encoding them is not all there is to it.
+    `sample` makes examples of rows as training would, where encoding them is not all there is to it. `leave` is a
+    folder for the model as it is untrained: what a later stage would start from.
     """
     prepare_process()
     require(recipe)
@@ -120,6 +146,8 @@ def check(recipe: Recipe, console: Console, assemble: Assemble, sample: Sample |
     parts = assemble(recipe, console)
     check_room(parts, Path(recipe.out or "runs").expanduser())
     facts = dry_run.check(parts, console, None if sample is None else partial(sample, parts))
+    if leave is not None:
+        save_untrained(parts, leave)
     console.info("dry run passed: nothing was trained or written")
     return facts
 
@@ -199,11 +227,6 @@ def longest(examples: Sequence[Example]) -> list[tuple[int, Example]]:
     sizes = lengths(examples)
     rows = sorted(range(len(examples)), key=lambda row: -int(sizes[row]))
     return [(row, examples[row]) for row in (*rows[:2], rows[-1])]
-
-
-def write_recipe(folder: RunFolder, recipe: Recipe) -> None:
-    """recipe.yaml: without secrets, and without the folder's own name, so that a repeat gets a new one."""
-    folder.write("recipe.yaml", to_yaml(replace(recipe, out=None), without_secrets))
 
 
 def build_sampler(parts: Parts, examples: Sequence[Example]) -> Sampler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows, Verdict
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.supervised import cross_entropy
-from ftcli.models.fresh import start_over
 from ftcli.models.load import Source, load_weights
+from ftcli.models.transfer import carry_head, label_names
 
 LABEL = Column(
     "label",
@@ -38,6 +39,8 @@ class Classification:
         self.labels: list[str] = []
         self._ids: dict[str, int] = {}
         self._positions: dict[int, int] | None = None
+        self.head_note: str | None = None
+        """What became of the head of a model that was trained for other labels."""
 
     # Labels ---------------------------------------------------------------------------------------------------
 
@@ -65,8 +68,7 @@ class Classification:
 
     def adopt(self, config: Any) -> None:
         """Take the labels of a saved model."""
-        by_id = {int(i): str(n) for i, n in (config.id2label or {}).items()}
-        self._set_labels([by_id[i] for i in sorted(by_id)])
+        self._set_labels(label_names(config))
 
     def align(self, names: Sequence[str] | None) -> str | None:
         """Read whole-number labels of other data by `names`, its own names for 0, 1, ...; a note where they differ."""
@@ -127,15 +129,15 @@ class Classification:
 
     def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
         """The model with a head for this label set, and the parameters that start fresh."""
-        config = source.config
-        before = dict(config.id2label or {})
+        config, before = source.config, copy.deepcopy(source.config)
         config.num_labels = len(self.labels)
         config.id2label = dict(enumerate(self.labels))
         config.label2id = dict(self._ids)
         config.problem_type = "single_label_classification"
         model, fresh = load_weights(source, self.auto_class, config)
-        if not source.from_scratch and not fresh and list(before.values()) != self.labels and not _generic(before):
-            fresh = _start_over_head(model)
+        if not source.from_scratch:
+            carried = carry_head(source, self.auto_class, before, model, self.labels, fresh)
+            fresh, self.head_note = carried.fresh, carried.note
         self.prepare(model)
         return model, fresh
 
@@ -216,16 +218,3 @@ def _name(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def _generic(id2label: dict[Any, str]) -> bool:
-    return all(str(name).startswith("LABEL_") for name in id2label.values())
-
-
-def _start_over_head(model: nn.Module) -> list[str]:
-    """Re-initialise what is not the backbone: a head trained for other labels would be a silent wrong start."""
-    backbone = getattr(model, str(model.base_model_prefix), None)
-    inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
-    fresh = [name for name, p in model.named_parameters() if id(p) not in inside]
-    start_over(model, fresh)
-    return fresh

@@ -24,8 +24,8 @@ from ftcli.data.load import load
 from ftcli.data.records import records
 from ftcli.engine import checkpoint
 from ftcli.errors import FtcliError
-from ftcli.recipe.load import resolve
 from ftcli.recipe.schema import DataRecipe
+from ftcli.recipe.stages import resolve_run
 from ftcli.tasks.text_classification import TextClassification
 from ftcli.trackers.jsonl import Jsonl
 from tests.fuzz.mutate import mutate
@@ -51,8 +51,15 @@ checkpoint: {every: 10m, keep: 2}
 """
 
 
+CHAIN = b"""model: preset:bert-tiny
+stages:
+  - {name: words, command: pretrain, data: a.txt, objective: mlm}
+  - {extends: base.yaml, data: {name: b.csv}, train: {epochs: 2}}
+"""
+
+
 def a_recipe(file: Path) -> None:
-    resolve(file, {}, ())
+    resolve_run(file, {}, ())
 
 
 def a_data_set(file: Path) -> None:
@@ -139,7 +146,7 @@ def _seeds(folder: Path) -> dict[str, tuple[str, Callable[[Path], None], list[by
     manifest = {"format": 1, "files": {"state.json": {"bytes": 2, "sha256": "44136fa355b3678a1146ad16f7e8649e"}}}
     metrics = b'{"step": 1, "split": "train", "loss": 0.5}\n{"step": 4, "split": "test", "final": true}\n'
     return {
-        "recipe": ("r.yaml", a_recipe, [RECIPE, b"model: x\ndata: y\n"]),
+        "recipe": ("r.yaml", a_recipe, [RECIPE, CHAIN, b"model: x\ndata: y\n"]),
         "csv": ("d.csv", a_data_set, [csv, b'text,label\n"a, b",x\n"c\nd",y\n']),
         "tsv": ("d.tsv", a_data_set, [csv.replace(b",", b"\t")]),
         "jsonl": ("d.jsonl", a_data_set, [jsonl, b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n' * 3]),

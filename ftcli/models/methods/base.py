@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ftcli.models.backbone import outside_backbone
 from ftcli.recipe.method import MethodRecipe
 
 
@@ -80,12 +81,7 @@ class Selected(Method):
         raise NotImplementedError
 
 
-def head_names(model: Any) -> list[str]:
+def head_names(model: nn.Module) -> list[str]:
     """Parameters that belong to the task more than to the language: outside the backbone, or of its pooler."""
-    backbone = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
-    inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
-    return [
-        name
-        for name, parameter in model.named_parameters()
-        if id(parameter) not in inside or "pooler" in name.split(".")
-    ]
+    outside = set(outside_backbone(model))
+    return [name for name, _ in model.named_parameters() if name in outside or "pooler" in name.split(".")]

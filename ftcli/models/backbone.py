@@ -1,0 +1,14 @@
+"""What of a model is the architecture itself, and what was put on it for a task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def outside_backbone(model: Any) -> list[str]:
+    """Names of the parameters that belong to the task: all that the architecture's base model does not hold."""
+    backbone = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
+    inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
+    return [name for name, parameter in model.named_parameters() if id(parameter) not in inside]

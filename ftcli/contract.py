@@ -22,16 +22,28 @@ Prediction = dict[str, Any]
 """One row's answer: ``prediction`` and, by task, ``score``, ``scores``, ..."""
 
 
+Kind = Literal["text", "image", "label", "number", "labels", "tokens", "tags", "texts", "json"]
+"""What the values of a column are, and what a task gets of each:
+
+``text`` a string; ``image`` a path or bytes; ``label`` one class (a string, a whole number, true or false);
+``number`` a finite float; ``labels`` a list, maybe empty, of strings or whole numbers; ``tokens`` a list of words (when
+predicting also a string, still to be cut into words); ``tags`` a list of strings or whole numbers, one a token;
+``texts`` a list of strings; ``json`` whatever JSON can hold (boxes, messages).
+"""
+
+
 @dataclass(frozen=True)
 class Column:
     """A role a task needs from the data, and how to recognise its column."""
 
     role: str
-    kind: Literal["text", "label", "image"]
+    kind: Kind
     names: tuple[str, ...]
     """Usual column names, best first, lower case."""
     required: bool = True
-    """False: may be absent when predicting or evaluating without answers."""
+    """False: may be absent."""
+    answer: bool = False
+    """True for what the model is to tell: not looked at when predicting, and a split may lack it as a whole."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,42 @@ class Data:
     """Split -> number of each row's source in `sources` (an integer array); empty where there is but one."""
 
 
+class Table(Protocol):
+    """What the first rows of a data set show, for a task to see whether it was made for it."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Columns, those that number the rows left out."""
+
+    def named(self, names: Sequence[str], looks: Sequence[Look] = ()) -> list[str]:
+        """Columns that go by one of `names` (the best first) and look like one of `looks` (of any, where none is)."""
+
+    def looking(self, *looks: Look) -> list[str]:
+        """Columns whose values look like one of these, in the order of the table."""
+
+    def values(self, field: str) -> list[Any]:
+        """The values of a column, absent ones left out."""
+
+
+Look = Literal["text", "word", "class", "flag", "number", "list", "lists", "object", "image", "other"]
+"""What the values of a column look like: ``text`` running text; ``word`` short strings of which few occur twice;
+``class`` few different strings, whole numbers or truth values; ``flag`` nothing but 0 and 1 (or true and false);
+``number`` other numbers; ``list`` lists of strings or whole numbers; ``lists`` other lists; ``object`` mappings."""
+
+
+Strength = Literal[1, 2, 3]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That a table is made for a task."""
+
+    strength: Strength
+    """1: it could be; 2: the types of the columns say so; 3: so do their names. The strongest claim wins, alone."""
+    why: str
+    """What shows it, in words that go on after "since": "there are two columns of text"."""
+
+
 class Learner(Protocol):
     """What the loop needs of a task."""
 
@@ -112,6 +160,18 @@ class Task(Learner, Protocol):
     pad_to_multiple: int
     """Lengths are padded to a multiple of it: a larger one makes fewer shapes, for models that are compiled."""
 
+    settles: bool
+    """True where `settle` has something to do, which takes another pass over the validation split."""
+
+    @staticmethod
+    def row_fault(row: Row) -> str | None:
+        """What is wrong with a row whose values are each fine by themselves (tags that are fewer than its tokens); of
+        a row to predict the answers are missing."""
+
+    @classmethod
+    def recognise(cls, table: Table) -> Claim | None:
+        """For ``--task auto``: whether a table is made for this task; None where it is not."""
+
     def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
         """Learn the label set from the training split only; `names` are the source's own, in order."""
 
@@ -130,6 +190,9 @@ class Task(Learner, Protocol):
     def metric_names(self) -> list[str]:
         """What a recipe may choose the best state by: "loss" and the metrics of `score`. Labels are fitted."""
 
+    def adopt(self, config: Any) -> None:
+        """Take over what a saved model's configuration says of the task: its labels, and its own ``ftcli`` entry."""
+
     def encode(self, rows: Sequence[Row]) -> list[Example]: ...
     def encoding(self) -> Mapping[str, Any] | None:
         """All that `encode` depends on beside the row, as JSON can hold it; None where that cannot be told."""
@@ -137,6 +200,10 @@ class Task(Learner, Protocol):
     def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]: ...
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """Predictions against the rows' answers: metrics and, with `bootstrap` resamples, their intervals."""
+
+    def settle(self, model: nn.Module, rows: Rows, predictions: Sequence[Prediction]) -> str | None:
+        """What follows from the best state's predictions on the validation split (thresholds of labels, say), put
+        into the task and into the model's configuration, with which it is saved; a note where there is something."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +262,8 @@ class Evaluation:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     classes: list[dict[str, Any]] = field(default_factory=list)
     confusion_matrix: dict[str, Any] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    """Further facts of the task's own that go into report.json (thresholds, examples), as JSON can hold them."""
 
 
 @dataclass(frozen=True)

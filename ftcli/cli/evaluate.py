@@ -12,8 +12,8 @@ from ftcli.cli.render import show_report
 from ftcli.errors import GateError
 
 _FLAGS = (
-    "data", "task", "objective", "batch-size", "max-length", "seed", "precision", "device", "limit", "text-column",
-    "label-column", "columns", "encoding", "on-bad-row", "trust-remote-code",
+    "data", "task", "objective", "batch-size", "max-length", "long", "seed", "precision", "device", "limit",
+    "text-column", "label-column", "columns", "encoding", "on-bad-row", "trust-remote-code",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ FLAGS: Mapping[str, str] = {
     "batch-size": "train.batch_size",
     "lr": "optimizer.lr",
     "max-length": "train.max_length",
+    "long": "long.name",
     "seed": "seed",
     "precision": "train.precision",
     "device": "train.device",

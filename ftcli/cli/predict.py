@@ -12,8 +12,8 @@ from ftcli.cli.options import Json, Quiet, Set
 from ftcli.errors import DataError
 
 _FLAGS = (
-    "task", "objective", "batch-size", "max-length", "precision", "device", "text-column", "columns", "encoding",
-    "trust-remote-code",
+    "task", "objective", "batch-size", "max-length", "long", "precision", "device", "text-column", "columns",
+    "encoding", "trust-remote-code",
 )  # fmt: skip
 
 

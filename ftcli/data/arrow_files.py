@@ -128,10 +128,18 @@ def _class_names(schema: Any) -> dict[str, tuple[str, ...]]:
     """Names of integer labels that the datasets library keeps in the schema."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        of_columns = {column: _of_entries(feature) for column, feature in features.items()}
         return {
             column: tuple(str(name) for name in feature["names"])
-            for column, feature in features.items()
+            for column, feature in of_columns.items()
             if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
         }
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         return {}
+
+
+def _of_entries(feature: Any) -> Any:
+    """What the library says of a column's values; of lists, of their entries."""
+    if isinstance(feature, dict) and feature.get("_type") in ("List", "LargeList", "Sequence"):
+        return feature.get("feature")
+    return feature[0] if isinstance(feature, list) else feature

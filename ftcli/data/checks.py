@@ -2,60 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ftcli.contract import Column, Problem
+from ftcli.contract import Column, Kind, Problem, Row
 from ftcli.data.images import image_fault
 from ftcli.data.reader import Raw
-from ftcli.data.text_files import json_kind
+from ftcli.data.values import AS_THEY_ARE, READERS, Reading, Unusable, sources, text_fault, value_of
 from ftcli.errors import DataError
 
+RowFault = Callable[[Row], str | None]
+"""`Task.row_fault`."""
 _SHOWN = 10
 
 
-def text_fault(value: Any, role: str = "text") -> str | None:
-    """What makes a value unusable as a text; None where it is fine. "NA" and "null" are texts like any other."""
-    if isinstance(value, str):
-        if not value or value.isspace():
-            return f"{role} is empty"
-        if "\0" in value:
-            return f"{role} holds a NUL character"
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return f"{role} holds half of a surrogate pair, which is no character"
-        return None
-    if value is None:
-        return f"{role} is null"
-    return f"{role} is {json_kind(value)}, not text"
-
-
 def needs(column: Column) -> bool:
-    """True where a column that was found must hold a value in every row. A column of labels that may be absent as
-    a whole may still not have holes."""
-    return column.required or column.kind == "label"
+    """True where a column that was found must hold a value in every row. A column of answers that may be absent as a
+    whole may still not have holes."""
+    return column.required or column.answer
 
 
-def row_fault(raw: Raw, columns: Sequence[Column], fields: dict[str, str]) -> str | None:
-    """What is wrong with a record as such, its labels aside."""
+@dataclass(frozen=True)
+class Checked:
+    """A record looked at: its values by role (labels as they stand in the file), or what is wrong with it."""
+
+    values: dict[str, Any]
+    fault: str | None = None
+    unanswered: bool = False
+    """True where all that is wrong is a missing answer."""
+
+
+def check_record(
+    raw: Raw,
+    columns: Sequence[Column],
+    fields: Mapping[str, str],
+    reading: Reading = AS_THEY_ARE,
+    row_fault: RowFault | None = None,
+) -> Checked:
+    """A record's values as the task takes them; single labels are left for `LabelBuilder`, which sees all of them."""
     if raw.values is None:
-        return raw.error
+        return Checked({}, raw.error or "cannot be read")
+    found: dict[str, Any] = {}
     for column in columns:
         field = fields.get(column.role)
         if field is None:
             continue
-        if field not in raw.values:
-            if needs(column):
-                return f"no field '{field}'; fields: {', '.join(map(str, raw.values)) or 'none'}"
-        elif column.kind != "label" and (column.required or raw.values[field] is not None):
-            # "text is empty" where the column goes by its role, "text ('review') is empty" where it does not.
-            name = column.role if field == column.role else f"{column.role} ('{field}')"
-            fault = (image_fault if column.kind == "image" else text_fault)(raw.values[field], name)
-            if fault:
-                return fault
-    return None
+        lacking = [name for name in sources(column.kind, field, raw.values) if name not in raw.values]
+        if lacking and (needs(column) or len(lacking) < len(sources(column.kind, field, raw.values))):
+            return Checked({}, f"no field '{lacking[0]}'; fields: {', '.join(map(str, raw.values)) or 'none'}")
+        value = value_of(column.kind, field, raw.values)
+        if column.kind == "label" or (value is None and not needs(column)):
+            found[column.role] = value
+            continue
+        # "text is empty" where the column goes by its role, "text ('review') is empty" where it does not.
+        name = column.role if field == column.role else f"{column.role} ('{field}')"
+        found[column.role], fault = _read(column.kind, value, name, reading)
+        if fault is not None:
+            return Checked({}, fault, column.answer and (value is None or value == ""))
+    fault = row_fault(found) if row_fault is not None else None
+    return Checked(found, fault)
+
+
+def _read(kind: Kind, value: Any, name: str, reading: Reading) -> tuple[Any, str | None]:
+    """The value as the task takes it, and what is wrong with it."""
+    if kind not in READERS:
+        return value, (image_fault if kind == "image" else text_fault)(value, name)
+    try:
+        return READERS[kind](value, reading), None
+    except Unusable as error:
+        return None, f"{name} {error}"
 
 
 def raise_problems(problems: Sequence[Problem]) -> None:

@@ -8,34 +8,24 @@ from typing import Any
 
 from ftcli.contract import Column
 from ftcli.data.images import are_images
+from ftcli.data.looks import LONG_TEXT, are_texts, fits, look_of, numbers_rows
 from ftcli.data.reader import Options, Raw, Reader
+from ftcli.data.values import sources
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.recipe.schema import DataRecipe
-
-_IDS = ("id", "idx", "index", "guid", "uuid", "unnamed: 0", "")
-_LONG_TEXT = 20
-_MOST_CLASSES = 200
 
 
 def told(recipe: DataRecipe, columns: Sequence[Column]) -> dict[str, str]:
     """Role -> column, as far as the recipe says."""
     roles = {column.role for column in columns}
-    found: dict[str, str] = {}
-    for part in (recipe.columns or "").split(","):
-        role, equals, name = (piece.strip() for piece in part.partition("="))
-        if not part.strip():
-            continue
-        if not equals or not role or not name:
-            raise UsageError(
-                f"data.columns: '{part.strip()}' is not role=name", hint="--columns text=review,label=stars"
-            )
+    found = roles_named(recipe)
+    for role in found:
         if role not in roles:
             raise UsageError(
                 f"data.columns: unknown role '{role}'", hint=f"roles of this task: {', '.join(sorted(roles))}"
             )
-        found[role] = name
     for kind, given in (("text", recipe.text_column), ("label", recipe.label_column)):
-        first = next((column.role for column in columns if column.kind == kind), None)
+        first = next((column.role for column in columns if meant_by(kind, column)), None)
         if given is None or first is None:
             continue
         if found.get(first, given) != given:
@@ -46,6 +36,26 @@ def told(recipe: DataRecipe, columns: Sequence[Column]) -> dict[str, str]:
         if others:
             raise UsageError(f"column '{name}' cannot be both {role} and {others[0]}", hint="name another one")
     return found
+
+
+def roles_named(recipe: DataRecipe) -> dict[str, str]:
+    """Role -> column as ``data.columns`` has them, whatever roles there are."""
+    found: dict[str, str] = {}
+    for part in (recipe.columns or "").split(","):
+        role, equals, name = (piece.strip() for piece in part.partition("="))
+        if not part.strip():
+            continue
+        if not equals or not role or not name:
+            raise UsageError(
+                f"data.columns: '{part.strip()}' is not role=name", hint="--columns text=review,label=stars"
+            )
+        found[role] = name
+    return found
+
+
+def meant_by(flag: str, column: Column) -> bool:
+    """True for a column that ``--text-column`` or ``--label-column`` may name; the task's first one is."""
+    return column.answer if flag == "label" else not column.answer and column.kind in ("text", "tokens")
 
 
 def read_options(recipe: DataRecipe, columns: Sequence[Column], *, strict: bool = True) -> Options:
@@ -61,12 +71,14 @@ def find(
 ) -> tuple[dict[str, str], list[str]]:
     """Role -> column for one file, and notes on choices that were not obvious."""
     found = told(recipe, columns)
+    kinds = {column.role: column.kind for column in columns}
     for role, name in found.items():
-        if name not in reader.fields:
-            raise DataError(
-                f"{reader.name}: no column '{name}' (for {role}); columns: {_listed(reader.fields)}",
-                hint=did_you_mean(name, reader.fields),
-            )
+        for part in sources(kinds[role], name, reader.fields):
+            if part not in reader.fields:
+                raise DataError(
+                    f"{reader.name}: no column '{part}' (for {role}); columns: {_listed(reader.fields)}",
+                    hint=did_you_mean(part, reader.fields),
+                )
     notes: list[str] = []
     for column in columns:
         if column.role not in found:
@@ -77,16 +89,17 @@ def find(
                     notes.append(f"{column.role} column: '{named[0]}' (there is also {_listed(named[1:])})")
     values = {field: [raw.values.get(field) for raw in sample if raw.values is not None] for field in reader.fields}
     guessed: list[str] = []
-    # Labels first: they are the easier to tell, and what is left is more surely the text.
-    for column in sorted(columns, key=lambda column: column.kind != "label"):
+    # Answers first: they are the easier to tell, and what is left is more surely the text.
+    for column in sorted(columns, key=lambda column: not column.answer):
         if column.role not in found and (column.required or column.kind != "text"):
-            chosen = _by_type(column, reader, {f: v for f, v in values.items() if f not in found.values()})
-            if chosen is not None:
-                found[column.role] = chosen
-                notes.append(f"{column.role} column: '{chosen}', by its values")
+            left = {f: v for f, v in values.items() if f not in found.values()}
+            alike = [c for c in columns if c.kind == column.kind and c.answer == column.answer and c.role not in found]
+            for role, chosen in _by_type(column, reader, left, alike).items():
+                found[role] = chosen
+                notes.append(f"{role} column: '{chosen}', by its values")
                 guessed.append(chosen)
     # Where nothing goes by its name and a name is one of the column's own values, the "header" is the first row.
-    if len(guessed) == len(columns) and reader.header_hint and any(name in values[name] for name in guessed):
+    if len(guessed) == len(found) and reader.header_hint and any(name in values.get(name, ()) for name in guessed):
         raise DataError(
             f"{reader.name}: the first line looks like a row, not like a header: {_listed(reader.fields)}",
             hint=f"{reader.header_hint}; if it is a header, name the columns: --text-column, --label-column",
@@ -99,16 +112,26 @@ def _by_name(column: Column, fields: Sequence[str]) -> list[str]:
     return [folded[name] for name in column.names if name in folded]
 
 
-def _by_type(column: Column, reader: Reader, values: Mapping[str, list[Any]]) -> str | None:
-    usable = {field: of_field for field, of_field in values.items() if field.strip().lower() not in _IDS}
-    fits = _FITS[column.kind]
-    candidates = [field for field, of_field in usable.items() if fits(of_field)]
+def _by_type(
+    column: Column, reader: Reader, values: Mapping[str, list[Any]], alike: Sequence[Column]
+) -> dict[str, str]:
+    """Role -> column for `column`, and for `alike` (the columns of its kind, it among them, that are not found yet)
+    where there are as many candidates as these."""
+    usable = {field: of_field for field, of_field in values.items() if not numbers_rows(field)}
+    candidates = [field for field, of_field in usable.items() if fits(column.kind, of_field)]
     if not candidates and column.kind == "text":
-        candidates = [field for field, of_field in usable.items() if _is_text(of_field)]
+        candidates = [field for field, of_field in usable.items() if are_texts(of_field)]
+    flags = [field for field, of_field in usable.items() if look_of(of_field) == "flag"]
+    if not candidates and column.kind == "labels" and len(flags) > 1:
+        return {column.role: "+".join(flags)}
     if len(candidates) == 1:
-        return candidates[0]
+        return {column.role: candidates[0]}
+    needed = [other for other in alike if other.required]
+    for wanted in (needed, alike):  # in the order of the table
+        if len(wanted) == len(candidates) > 1:
+            return {other.role: field for other, field in zip(wanted, candidates, strict=True)}
     if not candidates and not column.required:
-        return None
+        return {}
     flag = flag_of(column)
     if candidates:
         what = f"more than one column could be the {column.role}: {_listed(candidates)}"
@@ -131,37 +154,11 @@ def flag_of(column: Column) -> str:
 
 def unlike_names(fields: Sequence[str]) -> bool:
     """True where the columns' names look like values, or where there is but the text."""
-    return fields == ("text",) or any(len(field) > _LONG_TEXT or _is_number(field) for field in fields)
+    return fields == ("text",) or any(len(field) > LONG_TEXT or _is_number(field) for field in fields)
 
 
 def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).isdecimal()
-
-
-def _is_text(values: Sequence[Any]) -> bool:
-    texts = [value for value in values if value is not None]
-    return bool(texts) and all(isinstance(text, str) for text in texts)
-
-
-def _is_long_text(values: Sequence[Any]) -> bool:
-    if not _is_text(values):
-        return False
-    texts = [value for value in values if value is not None]
-    spaced = sum(" " in text.strip() for text in texts)
-    return spaced * 2 > len(texts) or sum(map(len, texts)) > _LONG_TEXT * len(texts)
-
-
-def _is_label(values: Sequence[Any]) -> bool:
-    labels = [value for value in values if value is not None and value != ""]
-    if not labels or not all(isinstance(label, str | int | float) for label in labels):
-        return False
-    different = len(set(labels))
-    words = [label for label in labels if isinstance(label, str)]
-    short = not words or sum(map(len, words)) <= 2 * _LONG_TEXT * len(words)
-    return short and different < len(labels) and different <= min(_MOST_CLASSES, len(labels) / 2 + 1)
-
-
-_FITS = {"label": _is_label, "text": _is_long_text, "image": are_images}
 
 
 def _listed(names: Sequence[str]) -> str:

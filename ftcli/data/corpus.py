@@ -126,7 +126,7 @@ class _Reading:
 
     def __post_init__(self) -> None:
         # A role for the label lets a recipe made for labelled data be used as it is.
-        columns = (self.text, Column("label", "label", ()))
+        columns = (self.text, Column("label", "label", (), answer=True))
         self.options = read_options(self.recipe, columns)
         self.told = told(self.recipe, columns).get(self.text.role)
         self._fields: dict[tuple[str, ...], str] = {}

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ftcli.data.arrow_files import open_arrow, open_parquet
+from ftcli.data.conll_files import open_conll
 from ftcli.data.images import is_image_file
 from ftcli.data.json_files import open_json
 from ftcli.data.packed import PACKED, without_packing
 from ftcli.data.reader import Options, Places, Raw, Reader
 from ftcli.data.text_files import open_csv, open_json_lines, open_separated_text, open_text
-from ftcli.errors import DataError, UsageError
+from ftcli.errors import DataError
 
 FORMATS = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".txt", ".conll")
 
@@ -61,7 +62,7 @@ def _open_table(path: Path, options: Options, name: str | None) -> Reader:
             return open_separated_text(path, name, options)
         return open_csv(path, name, options, " ") if options.delimiter else open_text(path, name, options)
     if kind == ".conll":
-        raise UsageError(f"{name}: .conll files are for labelling tokens, not for this task")
+        return open_conll(path, name, options)
     shown = f"the extension '{kind}' is not one" if kind else "a file without an extension is not one"
     raise DataError(
         f"{name}: {shown} that can be read", hint=f"one of {' '.join(FORMATS)} (each also {' or '.join(PACKED)})"

@@ -132,10 +132,9 @@ def _load_whole(name: str, config: str | None, revision: str | None, online: boo
 
 
 def _reader(name: str, dataset: Dataset) -> Reader:
+    entries = {column: getattr(feature, "feature", feature) for column, feature in dataset.features.items()}
     names = {
-        column: tuple(feature.names)
-        for column, feature in dataset.features.items()
-        if type(feature).__name__ == "ClassLabel"
+        column: tuple(feature.names) for column, feature in entries.items() if type(feature).__name__ == "ClassLabel"
     }
 
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ftcli.data.checks import text_fault
 from ftcli.data.rows import Coded
 from ftcli.data.spool import smallest
 from ftcli.data.text_files import json_kind
+from ftcli.data.values import text_fault
 from ftcli.errors import DataError
 
 _INT = re.compile(r"[+-]?(0|[1-9]\d*)")

@@ -6,24 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ftcli.contract import Column, Data, Problem
-from ftcli.data.checks import listed, raise_problems
+from ftcli.data.checks import RowFault, listed, raise_problems
 from ftcli.data.columns import find, read_options, unlike_names
 from ftcli.data.lines import check_encoding
 from ftcli.data.read import Split, check_fields, class_names, read_split, sample
-from ftcli.data.reader import Reader
+from ftcli.data.reader import Raw, Reader
 from ftcli.data.rows import TableRows
 from ftcli.data.sources import Source, no_split, open_source
 from ftcli.data.split import hold_out, limit, match
+from ftcli.data.values import AS_THEY_ARE, Reading, guess_separator, sources
 from ftcli.errors import DataError
 from ftcli.recipe.schema import DataRecipe
 
 _ORDER = ("train", "validation", "test")
 
 
-def load(recipe: DataRecipe, columns: tuple[Column, ...], *, seed: int, splits: Sequence[str]) -> Data:
-    """Read the splits asked for (and the training split where validation has to be held out of it)."""
+def load(
+    recipe: DataRecipe,
+    columns: tuple[Column, ...],
+    *,
+    seed: int,
+    splits: Sequence[str],
+    row_fault: RowFault | None = None,
+) -> Data:
+    """Read the splits asked for (and the training split where validation has to be held out of it); `row_fault` is the
+    task's own."""
     check_encoding(recipe.encoding)
-    work = _Loading(recipe, columns, open_source(recipe))
+    work = _Loading(recipe, columns, open_source(recipe), row_fault)
     actual = work.choose(splits)
     for role in sorted(actual, key=lambda role: _ORDER.index(role) if role in _ORDER else len(_ORDER)):
         work.read(role, actual[role], alone=len(splits) == 1)
@@ -66,6 +75,7 @@ class _Loading:
     recipe: DataRecipe
     columns: tuple[Column, ...]
     source: Source
+    row_fault: RowFault | None
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
@@ -73,6 +83,7 @@ class _Loading:
     kinds: dict[str, str] = field(default_factory=dict)
     found: dict[str, Split] = field(default_factory=dict)
     hint: str | None = None
+    reading: Reading = AS_THEY_ARE
 
     def __post_init__(self) -> None:
         self.options = read_options(self.recipe, self.columns)
@@ -108,12 +119,14 @@ class _Loading:
         """Read and check one split; one without labels is left out where others are wanted."""
         readers = self.source.splits[split](self.options)
         if not self.fields:
-            self.fields, notes = find(self.recipe, self.columns, readers[0], sample(readers))
+            first = sample(readers)
+            self.fields, notes = find(self.recipe, self.columns, readers[0], first)
+            self.reading = self._reading(first)
             self.notes.extend((*readers[0].notes, *notes))
             self.hint = readers[0].header_hint if unlike_names(readers[0].fields) else None
         unlabelled = self._lacks_label(readers)
         if not unlabelled:
-            result = read_split(split, readers, self.columns, self.fields, self.kinds)
+            result = read_split(split, readers, self.columns, self.fields, self.kinds, self.reading, self.row_fault)
             unlabelled = result.unlabelled
         if unlabelled:
             if role == "train" or alone:
@@ -137,8 +150,18 @@ class _Loading:
 
     def label_names(self) -> tuple[str, ...] | None:
         """Names the source gives to the labels."""
-        role = next((column.role for column in self.columns if column.kind == "label"), "")
+        role = next((column.role for column in self.columns if column.kind in ("label", "labels", "tags")), "")
         return self.names.get(self.fields.get(role, ""))
+
+    def _reading(self, first: Sequence[Raw]) -> Reading:
+        """How values are read: the separator between labels as the recipe says, else as the first rows show it."""
+        fields = {self.fields.get(column.role) for column in self.columns if column.kind == "labels"}
+        cells = [raw.values.get(str(field)) for field in fields for raw in first if raw.values is not None]
+        given = self.recipe.separator
+        guessed = guess_separator(cells) if given is None else None
+        if guessed is not None:
+            self.notes.append(f"labels are separated by '{guessed}' (data.separator)")
+        return Reading(separator=given or guessed)
 
     def _asked(self, role: str) -> str:
         """The split name that the recipe gives to a role."""
@@ -158,13 +181,14 @@ class _Loading:
 
     def _lacks_label(self, readers: Sequence[Reader]) -> bool:
         """True for a split that has the columns of the others except the label's (a test split without answers)."""
-        labels = {c.role: self.fields[c.role] for c in self.columns if c.kind == "label" and c.role in self.fields}
+        answers = {c: self.fields[c.role] for c in self.columns if c.answer and c.role in self.fields}
         fields = set(readers[0].fields)
-        lacking = [name for name in labels.values() if name not in fields]
+        named = [name for c, field in answers.items() for name in sources(c.kind, field, readers[0].fields)]
+        lacking = [name for name in named if name not in fields]
         others = set(self.found["train"].all_fields) if "train" in self.found else set()
         if not lacking or not fields <= others:
             return False
-        check_fields(readers[0], [c for c in self.columns if c.kind != "label"], self.fields)
+        check_fields(readers[0], [c for c in self.columns if not c.answer], self.fields)
         return True
 
 
@@ -173,8 +197,9 @@ def _held_out(work: _Loading, train: TableRows, seed: int) -> tuple[TableRows, T
     labels = train.column(label) if label in work.fields else [None] * len(train)
     kept, held = hold_out(labels, work.recipe.validation_fraction, seed)
     if not len(held):
+        why = "every label occurs once" if label in work.fields else f"it has {len(train)} row"
         raise DataError(
-            f"{work.source.name}: no row of the training split can be held out for validation: every label occurs once",
+            f"{work.source.name}: no row of the training split can be held out for validation: {why}",
             hint="give a validation split, or more rows",
         )
     work.notes.append(

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ftcli.contract import Column, Problem
-from ftcli.data.checks import needs, row_fault
+from ftcli.contract import Column, Kind, Problem
+from ftcli.data.checks import RowFault, check_record, needs
 from ftcli.data.images import ImageColumn, located
 from ftcli.data.labels import LabelBuilder
 from ftcli.data.reader import Raw, Reader
-from ftcli.data.rows import Origins, TableRows, TextColumn, Values
+from ftcli.data.rows import FloatColumn, ListColumn, Origins, TableRows, TextColumn, Values
 from ftcli.data.text_files import SAMPLE
+from ftcli.data.values import AS_THEY_ARE, Reading, sources
 from ftcli.errors import DataError, did_you_mean
 
 _SAMPLE_BYTES = 16 << 20
+
+
+class Builder(Protocol):
+    """Takes the values of a column one by one."""
+
+    def add(self, value: Any) -> None: ...
+    def finish(self) -> Values: ...
+
+
+_BUILDERS: Mapping[Kind, Callable[[], Builder]] = {"text": TextColumn, "image": ImageColumn, "number": FloatColumn}
+"""Of the kinds that are not kept as JSON."""
 
 
 @dataclass(frozen=True)
@@ -51,37 +63,40 @@ def _bytes(value: Any) -> int:
 
 
 def read_split(
-    name: str, readers: Sequence[Reader], columns: Sequence[Column], fields: Mapping[str, str], kinds: Mapping[str, str]
+    name: str,
+    readers: Sequence[Reader],
+    columns: Sequence[Column],
+    fields: Mapping[str, str],
+    kinds: Mapping[str, str],
+    reading: Reading = AS_THEY_ARE,
+    row_fault: RowFault | None = None,
 ) -> Split:
     """Read and check every row. `fields` is role -> column, `kinds` the label kinds of an earlier split."""
     found = dict(fields)
     used = [column for column in columns if column.role in found]
     names = class_names(readers)
-    kept: dict[str, TextColumn | ImageColumn] = {
-        column.role: ImageColumn() if column.kind == "image" else TextColumn()
-        for column in used
-        if column.kind != "label"
-    }
+    kept: dict[str, Builder] = {c.role: _BUILDERS.get(c.kind, ListColumn)() for c in used if c.kind != "label"}
     labels = {column.role: LabelBuilder(names.get(found[column.role])) for column in used if column.kind == "label"}
     origins = Origins()
     problems: list[tuple[int, Problem]] = []
-    rows = 0
+    rows = unanswered = 0
     for reader, raw in _records(readers, found, used, origins):
-        fault = row_fault(raw, used, found)
-        if fault is not None or raw.values is None:
-            problems.append((rows, Problem(reader.places(raw.line), fault or "cannot be read")))
+        checked = check_record(raw, used, found, reading, row_fault)
+        if checked.fault is not None:
+            problems.append((rows, Problem(reader.places(raw.line), checked.fault)))
+            unanswered += checked.unanswered
             continue
         origins.add(raw.line)
         rows += 1
         for role, values in kept.items():
-            values.add(raw.values.get(found[role]))
+            values.add(checked.values.get(role))
         for role, label in labels.items():
-            label.add(raw.values.get(found[role]), typed=reader.typed)
+            label.add(checked.values.get(role), typed=reader.typed)
     if not rows and not problems:
         raise DataError(f"{readers[0].name}: no rows")
     finished = {role: label.finish(kinds.get(role), found[role], readers[0].name) for role, label in labels.items()}
     faults = {row: fault for label in finished.values() for row, fault in label.faults.items()}
-    unlabelled = any(label.unlabelled for label in finished.values())
+    unlabelled = any(label.unlabelled for label in finished.values()) or 0 < unanswered == len(problems) + rows
     if not unlabelled:  # such a split is not used: every row would be a problem of its own
         problems.extend((row, Problem(origins.place(row), fault)) for row, fault in faults.items())
     problems.sort(key=lambda found_at: found_at[0])
@@ -106,7 +121,8 @@ def _records(
     for reader in readers:
         check_fields(reader, used, fields)
         origins.begin(reader.places)
-        wanted = [field for field in fields.values() if field in reader.fields]
+        named = [name for c in used for name in sources(c.kind, fields[c.role], reader.fields)]
+        wanted = [name for name in named if name in reader.fields]
         images = [fields[column.role] for column in used if column.kind == "image"]
         for raw in reader.read(list(dict.fromkeys(wanted))):
             yield reader, located(raw, images, reader.folder)
@@ -116,11 +132,14 @@ def check_fields(reader: Reader, columns: Sequence[Column], fields: Mapping[str,
     """A DataError where a file lacks a column altogether (a record that lacks it is another matter)."""
     for column in columns:
         field = fields.get(column.role)
-        if field is not None and needs(column) and reader.fields and field not in reader.fields:
-            raise DataError(
-                f"{reader.name}: no column '{field}' (for {column.role}); columns: {', '.join(reader.fields)}",
-                hint=did_you_mean(field, reader.fields),
-            )
+        if field is None or not needs(column) or not reader.fields:
+            continue
+        for name in sources(column.kind, field, reader.fields):
+            if name not in reader.fields:
+                raise DataError(
+                    f"{reader.name}: no column '{name}' (for {column.role}); columns: {', '.join(reader.fields)}",
+                    hint=did_you_mean(name, reader.fields),
+                )
 
 
 def class_names(readers: Sequence[Reader]) -> dict[str, tuple[str, ...]]:

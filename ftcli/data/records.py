@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ftcli.contract import Column, Row
-from ftcli.data.checks import row_fault
+from ftcli.data.checks import RowFault, check_record
 from ftcli.data.columns import find, read_options, told
 from ftcli.data.files import extension, open_file
 from ftcli.data.images import located
@@ -23,11 +23,13 @@ from ftcli.data.reader import Places, Raw, Reader
 from ftcli.data.sources import Source, looks_like_path, missing_path, open_source
 from ftcli.data.split import match
 from ftcli.data.text_files import parse_object
+from ftcli.data.values import Reading
 from ftcli.errors import DataError
 from ftcli.recipe.schema import DataRecipe
 
 _LOOKS_LIKE_JSON = re.compile(r'\s*\{\s*["}]')
 """A line that begins like this is meant as JSON, even where it is broken."""
+_PREDICTING = Reading(predicting=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +42,33 @@ class Record:
     line: int
 
 
-def records(source: str | None, recipe: DataRecipe, columns: Sequence[Column]) -> Iterator[Record]:
+def records(
+    source: str | None, recipe: DataRecipe, columns: Sequence[Column], row_fault: RowFault | None = None
+) -> Iterator[Record]:
     """Every record in order; one that cannot be used has an error and the rest go on.
 
-    `source` is a path, any name of data, or ``-`` (or None) for standard input. Labels are not looked at.
+    `source` is a path, any name of data, or ``-`` (or None) for standard input. Answers are not looked at.
     """
     check_encoding(recipe.encoding)
     told(recipe, columns)
-    needed = tuple(replace(column, required=True) for column in columns if column.kind != "label")
-    recipe = _without_labels(recipe, needed)
+    needed = tuple(column for column in columns if not column.answer)
+    recipe = _without_answers(recipe, needed)
+    return (_checked(record, row_fault) for record in _opened(source, recipe, needed))
+
+
+def _checked(record: Record, row_fault: RowFault | None) -> Record:
+    fault = row_fault(record.row) if row_fault is not None and record.row is not None else None
+    return record if fault is None else replace(record, row=None, error=fault)
+
+
+def _opened(source: str | None, recipe: DataRecipe, needed: Sequence[Column]) -> Iterator[Record]:
     if source is None or source == "-":
         return _stream(sys.stdin.buffer, "stdin", recipe, needed)
     options = read_options(recipe, needed, strict=False)
     path = Path(os.path.expanduser(source))
-    if os.path.isfile(path) and extension(path) == ".txt" and needed[0].kind == "image" and not options.width:
-        return _stream_file(path, recipe, needed)  # a list of paths, one a line
+    plain = needed[0].kind != "image" and sum(column.required for column in needed) == 1
+    if os.path.isfile(path) and extension(path) == ".txt" and not plain and not options.width:
+        return _stream_file(path, recipe, needed)  # a list of paths, or of texts with tabs between them
     if os.path.isfile(path) and extension(path):
         return _from_readers([open_file(path, options)], recipe, needed)
     if os.path.exists(path) and not path.is_dir():
@@ -65,7 +79,7 @@ def records(source: str | None, recipe: DataRecipe, columns: Sequence[Column]) -
     return _from_readers(opened.splits[_only_split(opened, recipe)](options), recipe, needed)
 
 
-def _without_labels(recipe: DataRecipe, needed: Sequence[Column]) -> DataRecipe:
+def _without_answers(recipe: DataRecipe, needed: Sequence[Column]) -> DataRecipe:
     roles = {column.role for column in needed}
     parts = [part for part in (recipe.columns or "").split(",") if part.partition("=")[0].strip() in roles]
     return replace(recipe, columns=",".join(parts) or None, label_column=None)
@@ -92,11 +106,9 @@ def _from_readers(readers: Sequence[Reader], recipe: DataRecipe, columns: Sequen
 
 def _record(raw: Raw, columns: Sequence[Column], fields: dict[str, str], folder: Path | None = None) -> Record:
     images = [fields[column.role] for column in columns if column.kind == "image" and column.role in fields]
-    found = located(raw, images, folder)
-    error = row_fault(found, columns, fields)
-    values = found.values or {}
-    row = None if error else {role: values[field] for role, field in fields.items()}
-    return Record(_without_bytes(raw.values or {}), row, error, raw.line)
+    checked = check_record(located(raw, images, folder), columns, fields, _PREDICTING)
+    row = None if checked.fault else {role: value for role, value in checked.values.items() if value is not None}
+    return Record(_without_bytes(raw.values or {}), row, checked.fault, raw.line)
 
 
 def _without_bytes(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -140,14 +152,28 @@ def _stream(
     if is_json:
         yield from _json_records(_with_faults(first, lines), name, recipe, columns, folder)
         return
-    field = "image" if columns[0].kind == "image" else "text"
-    roles = {column.role: field for column in columns}
     # Blank lines that came before: each is a record, and an unusable one.
     for number in range(1, lines.number + (not first.strip())):
-        yield _record(Raw(number, {field: ""}), columns, roles)
+        yield _record(*_of_line("", number, None, columns))
     if first.strip():
         for number, text, fault in _with_faults(first, lines):
-            yield _record(Raw(number, None if fault else {field: text}, fault), columns, roles, folder)
+            yield _record(*_of_line(text, number, fault, columns), folder)
+
+
+def _of_line(
+    text: str, number: int, fault: str | None, columns: Sequence[Column]
+) -> tuple[Raw, Sequence[Column], dict[str, str]]:
+    """A line as a record: what the task needs of one, or tabs between the several things it needs."""
+    needed = [column for column in columns if column.required]
+    alone = "image" if needed[0].kind == "image" else "text"
+    names = [column.role for column in needed] if len(needed) > 1 else [alone]
+    cells = text.split("\t") if len(needed) > 1 else [text]
+    if fault is None and len(cells) != len(needed):
+        found = "1 field" if len(cells) == 1 else f"{len(cells)} fields"
+        fault = f"{found} where {len(needed)} are needed, with tabs between them: {', '.join(names)}"
+    roles = {column.role: name for column, name in zip(needed, names, strict=True)}
+    values = dict(zip(names, cells, strict=False))
+    return Raw(number, None if fault else values, fault), columns, roles
 
 
 def _with_faults(first: str, lines: Lines) -> Iterator[tuple[int, str, str | None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +79,7 @@ class TableRows:
 
     def text_bytes(self) -> int:
         """Size of the texts."""
-        texts = (column for column in self._columns.values() if isinstance(column, Texts))
+        texts = (column for column in self._columns.values() if isinstance(column, Texts | Listed))
         return sum(column.size(self._index) for column in texts)
 
     def fingerprint(self) -> str:
@@ -214,6 +215,56 @@ class Texts:
         return int(lengths[rows].sum())
 
 
+class Listed:
+    """Values of JSON, kept as texts."""
+
+    def __init__(self, texts: Texts) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def many(self, rows: Any) -> list[Any]:
+        return [None if text is None else json.loads(text) for text in self._texts.many(rows)]
+
+    def prints(self, rows: Any) -> list[Any]:
+        return self._texts.prints(rows)
+
+    def size(self, rows: Any = None) -> int:
+        """Bytes of the values of these rows (None: of all)."""
+        return self._texts.size(rows)
+
+
+class Floats:
+    """Numbers, a float each; absent ones are None."""
+
+    def __init__(self, values: Any) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def many(self, rows: Any) -> list[float | None]:
+        return [None if value != value else value for value in self._values[rows].tolist()]
+
+    prints = many
+
+
+class FloatColumn:
+    """Numbers gathered as they come."""
+
+    def __init__(self) -> None:
+        self._values = array("d")
+
+    def add(self, value: float | None) -> None:
+        """Another number."""
+        self._values.append(math.nan if value is None else value)
+
+    def finish(self) -> Floats:
+        """The column."""
+        return Floats(np.array(self._values))
+
+
 class TextColumn:
     """Texts gathered as they come, so that few Python strings are alive at a time."""
 
@@ -243,3 +294,18 @@ class TextColumn:
         self._ends.extend(self._data.size + np.cumsum([len(piece) for piece in pieces], dtype=np.int64))
         self._data.write(b"".join(pieces))
         self._pending, self._characters = [], 0
+
+
+class ListColumn:
+    """Lists, or other values that JSON can hold, gathered as they come."""
+
+    def __init__(self) -> None:
+        self._texts = TextColumn()
+
+    def add(self, value: Any) -> None:
+        """Another value."""
+        self._texts.add(None if value is None else json.dumps(value, ensure_ascii=False))
+
+    def finish(self) -> Listed:
+        """The column."""
+        return Listed(self._texts.finish())

@@ -113,14 +113,14 @@ def open_separated_text(path: Path, name: str, options: Options) -> Reader:
     Without a separator given, it is a tab where the first line has one, else a space.
     """
     given = delimiter_of(options.delimiter)
-    first = next((text for _, text, _ in _text_lines(path, name, options) if text.strip()), None)
+    first = next((text for _, text, _ in text_lines(path, name, options) if text.strip()), None)
     if first is None:
         raise DataError(f"{name}: the file is empty")
     delimiter = given or ("\t" if "\t" in first else " ")
     fields = tuple(str(n) for n in range(options.width))
 
     def read(columns: Sequence[str] | None) -> Iterator[Raw]:
-        for line, text, error in _text_lines(path, name, options):
+        for line, text, error in text_lines(path, name, options):
             if error is None and not text.strip():
                 continue
             cells = text.split(delimiter, len(fields) - 1)
@@ -136,7 +136,7 @@ def open_text(path: Path, name: str, options: Options) -> Reader:
     """Plain text: every line is a text."""
 
     def read(columns: Sequence[str] | None) -> Iterator[Raw]:
-        for line, text, error in _text_lines(path, name, options):
+        for line, text, error in text_lines(path, name, options):
             yield Raw(line, None, error) if error else Raw(line, {"text": text})
 
     _refuse_empty(read(None), name)
@@ -147,7 +147,8 @@ def open_text(path: Path, name: str, options: Options) -> Reader:
     return Reader(Places(name), ("text",), read, typed=False, header_hint=hint)
 
 
-def _text_lines(path: Path, name: str, options: Options) -> Iterator[tuple[int, str, str | None]]:
+def text_lines(path: Path, name: str, options: Options) -> Iterator[tuple[int, str, str | None]]:
+    """Number, text and fault of each line."""
     with open_lines(path, name, options.encoding, strict=options.strict) as lines:
         for text in lines:
             fault = lines.fault[1] if lines.fault and lines.fault[0] == lines.number else None
@@ -158,7 +159,7 @@ def open_json_lines(path: Path, name: str, options: Options) -> Reader:
     """A JSON object per line."""
 
     def read(columns: Sequence[str] | None) -> Iterator[Raw]:
-        for line, text, error in _text_lines(path, name, options):
+        for line, text, error in text_lines(path, name, options):
             if error is not None or text.strip():
                 yield Raw(line, None, error) if error else parse_object(text, line)
 

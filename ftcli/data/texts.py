@@ -23,6 +23,19 @@ TEXT = Column(
     ("text", "sentence", "review", "content", "document", "comment", "body", "tweet", "utterance", "question",
      "query", "title", "headline", "description", "message", "input", "prompt"),
 )  # fmt: skip
+FIRST = Column(
+    "text",
+    "text",
+    ("text_a", "sentence1", "premise", "question1", "text1", "claim", "query", "question", "first", "s1", "text",
+     "sentence"),
+)  # fmt: skip
+SECOND = Column(
+    "text_b",
+    "text",
+    ("text_b", "sentence2", "hypothesis", "question2", "text2", "evidence", "sentence", "passage", "document",
+     "context", "answer", "response", "reply", "second", "s2", "text_pair", "pair"),
+)  # fmt: skip
+"""The texts of a pair."""
 PAD_TO_MULTIPLE = 8
 TOKENIZE_VERSION = 1
 """To be raised whenever `tokenize` gives other answers than before: what was cached then no longer counts."""
@@ -68,15 +81,19 @@ def _is_plain_fast(tokenizer: Any) -> bool:
     )
 
 
-def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Example]:
-    """Token ids of each text, cut at `max_length`; ``truncated`` says where something was cut."""
+def tokenize(
+    tokenizer: Any, texts: Sequence[str], max_length: int, seconds: Sequence[str] | None = None
+) -> list[Example]:
+    """Token ids of each text, or of each pair with the text at the same place in `seconds`, cut at `max_length` (of a
+    pair always the longer text); ``truncated`` says where something was cut."""
     if not _is_plain_fast(tokenizer):
-        return _tokenize_by_call(tokenizer, texts, max_length)
+        return _tokenize_by_call(tokenizer, texts, max_length, seconds)
     set_up(tokenizer, max_length)
     with_types = "token_type_ids" in tokenizer.model_input_names
     examples: list[Example] = []
     # Without offsets, and in threads of Rust; what is done here for each row is little beside it.
-    for encoding in tokenizer.backend_tokenizer.encode_batch_fast(list(texts)):
+    given: list[Any] = list(texts) if seconds is None else list(zip(texts, seconds, strict=True))
+    for encoding in tokenizer.backend_tokenizer.encode_batch_fast(given):
         ids = encoding.ids
         example: Example = {"input_ids": np.array(ids, dtype=np.int32)}
         if with_types:
@@ -133,10 +150,13 @@ def _around(ids: list[int], bare: list[int]) -> tuple[tuple[int, ...], tuple[int
     return tuple(ids), ()
 
 
-def _tokenize_by_call(tokenizer: Any, texts: Sequence[str], max_length: int) -> list[Example]:
+def _tokenize_by_call(
+    tokenizer: Any, texts: Sequence[str], max_length: int, seconds: Sequence[str] | None = None
+) -> list[Example]:
     """The same through the library's own front door, for tokenizers that are no plain Rust ones."""
     encoded = tokenizer(
         list(texts),
+        None if seconds is None else list(seconds),
         truncation=True,
         max_length=max_length,
         padding=False,

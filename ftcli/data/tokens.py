@@ -186,3 +186,13 @@ class TokensBuilder:
             and all(_kind(value) == kind for value, kind in zip(example.values(), kinds, strict=True))
             for example in examples
         )
+
+
+def as_bits(values: Sequence[float]) -> np.ndarray:
+    """(n,) numbers with fractions as whole ones, which is what is kept of examples; see `from_bits`."""
+    return np.array(values, dtype=np.float64).view(np.int64)
+
+
+def from_bits(bits: np.ndarray) -> np.ndarray:
+    """(n,) the numbers that `as_bits` was given."""
+    return bits.astype(np.int64).view(np.float64)

@@ -96,6 +96,9 @@ def predict(
         if usable:
             examples = task.encode(usable)
             found, _ = run_model(task, model, examples, precision, rows_per_batch, on_rows=lambda _: room.give_back())
+            for example, prediction in zip(examples, found, strict=True):
+                if example.get("truncated"):
+                    prediction["truncated"] = True
         answers = iter(found)
         for record in group:
             yield record, next(answers) if record.row is not None else None

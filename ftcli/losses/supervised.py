@@ -17,3 +17,15 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(
         logits.to(torch.float32), labels.to(torch.float32), reduction="sum"
     )
+
+
+def distance(predicted: Tensor, true: Tensor, kind: str, delta: float = 1.0) -> Tensor:
+    """Sum over rows of how far `predicted` (rows,) is from `true` (rows,) -> scalar, fp32.
+
+    `kind` is mse (the square), mae (the absolute value) or huber: half the square up to `delta` and, beyond, a straight
+    line with the same slope there (Huber 1964, "Robust Estimation of a Location Parameter").
+    """
+    predicted, true = predicted.to(torch.float32), true.to(torch.float32)
+    if kind == "huber":
+        return functional.huber_loss(predicted, true, reduction="sum", delta=delta)
+    return (functional.mse_loss if kind == "mse" else functional.l1_loss)(predicted, true, reduction="sum")

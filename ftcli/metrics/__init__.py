@@ -8,6 +8,11 @@ METRICS = Table(
         "accuracy": "ftcli.metrics.classification:Accuracy",
         "precision_recall_f1": "ftcli.metrics.classification:PrecisionRecallF1",
         "balanced_accuracy": "ftcli.metrics.classification:BalancedAccuracy",
+        "set_f1": "ftcli.metrics.multi_label:SetF1",
+        "average_precision": "ftcli.metrics.multi_label:AveragePrecision",
+        "entity_f1": "ftcli.metrics.spans:EntityF1",
+        "correlations": "ftcli.metrics.regression:Correlations",
+        "distances": "ftcli.metrics.regression:Distances",
         "mcc": "ftcli.metrics.classification:MatthewsCorrelation",
     },
 )

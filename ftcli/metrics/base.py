@@ -60,6 +60,19 @@ def as_labels(values: Any, what: str) -> Labels:
     raise ValueError(f"{what} holds numbers too large for a label id")
 
 
+def as_numbers(values: Any, what: str) -> npt.NDArray[np.float64]:
+    """`values` as finite numbers, one a row."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{what} must be numbers") from None
+    if array.ndim != 1 or not np.isfinite(array).all():
+        raise ValueError(f"{what} must be one finite number per row")
+    if not array.size:
+        raise ValueError(f"nothing to score: {what} is empty")
+    return array
+
+
 class _Plain:
     """What is needed of `evaluate.Metric` where evaluate is not installed (some GPU machines): `compute` alone."""
 
@@ -72,11 +85,20 @@ _EVALUATE = import_evaluate()
 _Parent: Any = _EVALUATE.Metric if _EVALUATE is not None else _Plain
 
 
-class LabelMetric(_Parent):  # type: ignore[misc]
-    """A metric over one label id per row. Subclasses give `_compute`; their docstring is the description.
+class PairMetric(_Parent):  # type: ignore[misc]
+    """A metric over one answer per row, predicted and true. Subclasses give `_compute`, `feature` and `convert`; their
+    docstring is the description.
 
-    Score everything in one `compute(predictions=..., references=..., labels=...)`: a batch costs half a millisecond.
+    Score everything in one `compute(predictions=..., references=...)`: a batch costs half a millisecond.
     """
+
+    def feature(self, datasets: Any) -> Any:
+        """What the datasets library is to keep of a row."""
+        raise NotImplementedError
+
+    def convert(self, values: Any, what: str) -> Any:
+        """`values` as the metric takes them; a ValueError that names `what` where they are of another kind."""
+        raise NotImplementedError
 
     def __init__(self, **options: Any) -> None:
         if _EVALUATE is None:
@@ -87,16 +109,20 @@ class LabelMetric(_Parent):  # type: ignore[misc]
 
     def _info(self) -> Any:
         datasets, evaluate = import_module("datasets"), import_module("evaluate")
-        whole = datasets.Value("int64")
-        features = datasets.Features({"predictions": whole, "references": whole})
+        row = self.feature(datasets)
+        features = datasets.Features({"predictions": row, "references": row})
         return evaluate.MetricInfo(
-            description=self.__doc__ or "", citation="", inputs_description="", features=features, format="numpy"
+            description=self.__doc__ or "",
+            citation="",
+            inputs_description="",
+            features=features,
+            format="numpy" if type(row).__name__ == "Value" else None,
         )
 
     def compute(self, *, predictions: Any = None, references: Any = None, **options: Any) -> dict[str, float]:
         """Scores by name over the rows given here, or over those added before."""
         if predictions is not None or references is not None:
-            predictions, references = _pair(predictions, references)
+            predictions, references = self._pair(predictions, references)
         elif len(self) == 0:
             raise ValueError("nothing to score: no predictions and references were given")
         scores: dict[str, float] = super().compute(predictions=predictions, references=references, **options)
@@ -104,7 +130,7 @@ class LabelMetric(_Parent):  # type: ignore[misc]
 
     def add_batch(self, *, predictions: Any = None, references: Any = None, **options: Any) -> None:
         """Put rows aside for a later `compute`."""
-        predictions, references = _pair(predictions, references)
+        predictions, references = self._pair(predictions, references)
         super().add_batch(predictions=predictions, references=references, **options)
 
     def add(self, *, prediction: Any = None, reference: Any = None, **options: Any) -> None:
@@ -114,15 +140,65 @@ class LabelMetric(_Parent):  # type: ignore[misc]
     def __len__(self) -> int:
         return int(super().__len__()) if _EVALUATE is not None else 0
 
+    def _pair(self, predictions: Any, references: Any) -> tuple[Any, Any]:
+        for values, what in ((predictions, "predictions"), (references, "references")):
+            if values is None:
+                raise ValueError(f"{what} are missing")
+        predicted, true = self.convert(predictions, "predictions"), self.convert(references, "references")
+        if len(predicted) != len(true):
+            raise ValueError(f"{len(predicted)} predictions for {len(true)} references")
+        return predicted, true
 
-def _pair(predictions: Any, references: Any) -> tuple[Labels, Labels]:
-    for values, what in ((predictions, "predictions"), (references, "references")):
-        if values is None:
-            raise ValueError(f"{what} are missing")
-    predicted, true = as_labels(predictions, "predictions"), as_labels(references, "references")
-    if len(predicted) != len(true):
-        raise ValueError(f"{len(predicted)} predictions for {len(true)} references")
-    return predicted, true
+
+class LabelMetric(PairMetric):
+    """A metric over one label id per row, with `labels` as an option of `compute`."""
+
+    def feature(self, datasets: Any) -> Any:
+        return datasets.Value("int64")
+
+    def convert(self, values: Any, what: str) -> Labels:
+        return as_labels(values, what)
+
+
+class NumberMetric(PairMetric):
+    """A metric over one number per row."""
+
+    def feature(self, datasets: Any) -> Any:
+        return datasets.Value("float64")
+
+    def convert(self, values: Any, what: str) -> npt.NDArray[np.float64]:
+        return as_numbers(values, what)
+
+
+class TagMetric(PairMetric):
+    """A metric over one list of tags per row."""
+
+    def feature(self, datasets: Any) -> Any:
+        return datasets.List(datasets.Value("string"))
+
+    def convert(self, values: Any, what: str) -> list[list[str]]:
+        rows = [list(row) for row in values]
+        for place, row in enumerate(rows):
+            if not all(isinstance(tag, str) for tag in row):
+                raise ValueError(f"{what}[{place}] holds what is no tag: {row!r:.80}")
+        if not rows:
+            raise ValueError(f"nothing to score: {what} is empty")
+        return rows
+
+
+class SetMetric(PairMetric):
+    """A metric over one row of 0 and 1 (or of shares between them) per row of data, a column for each label."""
+
+    def feature(self, datasets: Any) -> Any:
+        return datasets.List(datasets.Value("float64"))
+
+    def convert(self, values: Any, what: str) -> npt.NDArray[np.float64]:
+        array = np.asarray(values, dtype=np.float64)
+        if array.ndim != 2 or not array.size:
+            raise ValueError(f"{what} must be a row of numbers for each row, not of shape {array.shape}")
+        if not ((array >= 0) & (array <= 1)).all():
+            raise ValueError(f"{what} must be from 0 to 1")
+        return array
 
 
 def as_label_set(labels: Sequence[int] | None) -> list[int] | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ftcli.contract import Problem, Rows
+from ftcli.contract import Claim, Prediction, Problem, Row, Rows, Table
 
 
 class Unlabelled:
@@ -15,6 +15,19 @@ class Unlabelled:
 
     main_metric = "loss"
     first_only = False
+    settles = False
+
+    @staticmethod
+    def row_fault(row: Row) -> str | None:
+        return None
+
+    @classmethod
+    def recognise(cls, table: Table) -> Claim | None:
+        """None: what is pretrained on is never guessed."""
+        return None
+
+    def settle(self, model: nn.Module, rows: Rows, predictions: Sequence[Prediction]) -> str | None:
+        return None
 
     def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
         """Nothing to learn."""

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ftcli.recipe.bounds import bounded as _key
 from ftcli.recipe.method import MethodRecipe
 from ftcli.recipe.regularize import RegularizeRecipe
+from ftcli.recipe.task_schema import LongRecipe, MultiLabelRecipe, RegressionRecipe, TagsRecipe
 
 ROWS_PER_PASS = 16
 """What `train.batch_size` is by default, and what `auto` takes for the rows of a step."""
@@ -74,6 +75,8 @@ class DataRecipe:
     """Text encoding of files."""
     delimiter: str | None = None
     """Separator of csv-like files; found by the file name when not given."""
+    separator: str | None = None
+    """What separates several labels in one cell; found by the first rows when not given."""
     train_split: str = "train"
     """Split to train on."""
     validation_split: str | None = None
@@ -294,6 +297,10 @@ class Recipe:
     regularize: RegularizeRecipe = field(default_factory=RegularizeRecipe)
     pretrain: PretrainRecipe = field(default_factory=PretrainRecipe)
     generation: GenerationRecipe = field(default_factory=GenerationRecipe)
+    long: LongRecipe = field(default_factory=LongRecipe)
+    multi_label: MultiLabelRecipe = field(default_factory=MultiLabelRecipe)
+    regression: RegressionRecipe = field(default_factory=RegressionRecipe)
+    tags: TagsRecipe = field(default_factory=TagsRecipe)
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)

@@ -31,10 +31,22 @@ def as_text(report: Report) -> str:
         blocks.append(_text_matrix(report))
     elif report.get("confusion_matrix"):
         blocks.append(_text_confusions(report, _TEXT_LABEL))
-    blocks.append("\n".join(facts.headline(*entry) for entry in facts.headlines(report)))
+    if report.get("classes"):
+        blocks.append("\n".join(facts.headline(*entry) for entry in facts.headlines(report)))
+    else:
+        blocks.append(_text_metrics(report))
     blocks.append("\n".join(f"gate {visible(facts.gate_line(gate))}" for gate in report.get("gates") or ()))
     blocks.append(visible(facts.origin(report)))
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _text_metrics(report: Report) -> str:
+    """Every metric in a row, for tasks without classes."""
+    rows = [("metric", "value", "95 % interval"), *facts.metric_cells(report)]
+    if not any(interval for _, _, interval in rows[1:]):
+        rows = [(name, value, "") for name, value, _ in rows]
+    wide, high = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{name:<{wide}}  {value:>{high}}  {interval}".rstrip() for name, value, interval in rows)
 
 
 def _text_table(report: Report) -> str:
@@ -79,10 +91,26 @@ def as_rich(report: Report) -> RenderableType:
     blocks: list[RenderableType] = [_rich_table(report), _rich_weakest(report)] if report.get("classes") else []
     if report.get("confusion_matrix"):
         blocks.append(_rich_matrix(report) or _rich_confusions(report))
-    blocks += [Text(facts.headline(*entry), style="bold") for entry in facts.headlines(report)]
+    if report.get("classes"):
+        blocks += [Text(facts.headline(*entry), style="bold") for entry in facts.headlines(report)]
+    else:
+        blocks.append(_rich_metrics(report))
     for gate in report.get("gates") or ():
         blocks.append(Text(f"gate {visible(facts.gate_line(gate))}", style="green" if gate["passed"] else "bold red"))
     return Group(*blocks, Text(visible(facts.origin(report)), style="dim"))
+
+
+def _rich_metrics(report: Report) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("95 % interval", no_wrap=True)
+    for name, value, interval in facts.metric_cells(report):
+        table.add_row(name, value, interval)
+    return table
 
 
 def _rich_table(report: Report) -> Table:

@@ -34,13 +34,21 @@ def class_lines(report: Report) -> list[Line]:
 
 
 def average_lines(report: Report) -> list[Line]:
-    """``accuracy``, ``micro avg``, ``macro avg``, ``weighted avg``."""
+    """``accuracy`` (of one label a row), ``micro avg``, ``macro avg``, ``weighted avg``.
+
+    What counts all alike is the micro average, also where the task has no other name for it than ``f1``.
+    """
     metrics = report["metrics"]
     support = sum(line.support for line in class_lines(report))
-    lines = [Line("accuracy", None, None, metrics.get("accuracy"), support)]
+    lines = [Line("accuracy", None, None, metrics.get("accuracy"), support)] if report.get("confusion_matrix") else []
     for average in AVERAGES:
-        precision, recall, f1 = (metrics.get(f"{name}_{average}") for name in ("precision", "recall", "f1"))
-        lines.append(Line(f"{average} avg", precision, recall, f1, support))
+        plain = average == "micro"
+        precision, recall, f1 = (
+            metrics.get(f"{name}_{average}", metrics.get(name) if plain else None)
+            for name in ("precision", "recall", "f1")
+        )
+        if not precision is recall is f1 is None:
+            lines.append(Line(f"{average} avg", precision, recall, f1, support))
     return lines
 
 
@@ -51,6 +59,14 @@ def headlines(report: Report) -> list[tuple[str, float | None, tuple[float, floa
         name for name in report["metrics"] if name in _HEADLINES or name not in _IN_TABLE or not report.get("classes")
     ]
     return [(name, report["metrics"][name], intervals.get(name)) for name in shown]
+
+
+def metric_cells(report: Report) -> list[tuple[str, str, str]]:
+    """Name, value and interval of every metric, as a table of a task without classes shows them."""
+    return [
+        (name, figure(value), f"{interval[0]:.4f} to {interval[1]:.4f}" if interval else "")
+        for name, value, interval in headlines(report)
+    ]
 
 
 def headline(name: str, value: float | None, interval: tuple[float, float] | None) -> str:

@@ -37,6 +37,7 @@ def build(
         "intervals": evaluation.intervals,
         "classes": evaluation.classes,
         "confusion_matrix": evaluation.confusion_matrix,
+        **({"details": evaluation.details} if evaluation.details else {}),
         "gates": list(gates),
         "timing": _timing(int(data["rows"]), seconds),
     }

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ftcli.contract import Data, Example
+from ftcli.contract import Column, Data, Example
+from ftcli.data.columns import flag_of
 from ftcli.data.load import load as load_data
 from ftcli.data.sources import has_split
 from ftcli.errors import DataError, UsageError
@@ -46,6 +47,16 @@ def seen_in_training(run: Path | None, data: Data, recipe: DataRecipe, split: st
     return None
 
 
+def check_answers(data: Data, columns: Sequence[Column]) -> None:
+    """DataError where there is nothing to compare answers with."""
+    answers = [column for column in columns if column.answer]
+    if answers and answers[0].role not in data.columns:
+        raise DataError(
+            f"{data.name} has no {answers[0].role} column to compare with",
+            hint=data.hint or f"{flag_of(answers[0])}NAME",
+        )
+
+
 def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], out: str | None) -> dict[str, Any]:
     """Score `split` and return the report, its gates checked; written to `out` where one is given."""
     prepare_process()
@@ -77,11 +88,11 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
 def load(known: Known, split: str) -> Data:
     """The split's rows as the model's task takes them; DataError where there is no such split or no answers."""
     recipe = known.recipe
-    data = load_data(recipe.data, known_columns(known), seed=recipe.seed, splits=(split,))
+    columns, fault = known_columns(known), known.task.row_fault
+    data = load_data(recipe.data, columns, seed=recipe.seed, splits=(split,), row_fault=fault)
     if split not in data.splits:
         raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
-    if "label" not in data.columns and any(column.kind == "label" for column in known.task.columns):
-        raise DataError(f"{data.name} has no label column to compare with", hint=data.hint or "--label-column NAME")
+    check_answers(data, known.task.columns)
     return data
 
 

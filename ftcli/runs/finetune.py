@@ -13,7 +13,7 @@ from ftcli.runs import training
 from ftcli.runs.encode import encode
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import assemble
-from ftcli.runs.results import build_report, score, write_model, write_reports
+from ftcli.runs.results import build_report, score, settle, write_model, write_reports
 from ftcli.runs.training import Result, Session, Steps
 from ftcli.trackers.console import Console
 
@@ -48,6 +48,7 @@ def finish(session: Session, validation: Sequence[Example], journal: Journal) ->
     split = "test" if "test" in parts.data.splits else "validation"
     if split == "validation":
         console.warn("no test split: the report is of the validation split, on which the best state was chosen")
+    settle(parts, validation, console, session.stop)
     examples = encode(parts, split, console, session.stop) if split == "test" else validation
     began = time.perf_counter()
     evaluation = score(parts, split, examples, console, bootstrap=parts.recipe.eval.bootstrap, stop=session.stop)

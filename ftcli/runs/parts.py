@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from torch import nn
@@ -28,6 +27,8 @@ from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
 from ftcli.runs.defaults import EPOCHS_PRETRAINING, TOKEN_DROPOUT_FROM_SCRATCH, default_epochs, default_lr
 from ftcli.runs.learner import learner, regularizers
 from ftcli.runs.names import check_names
+from ftcli.runs.recognise import recognised
+from ftcli.runs.split_texts import WORDED, SplitTexts
 from ftcli.tasks import TASKS
 from ftcli.trackers.console import Console
 
@@ -55,19 +56,16 @@ class Parts:
 
 
 def task_class(recipe: Recipe, source: Source) -> Any:
-    """What makes the recipe's task (or, of a pretrained model, its objective) from a processor and a length.
+    """The class of the recipe's task (or, of a pretrained model, of its objective), made from a processor, a length and
+    the recipe.
 
     UsageError where the model takes no rows of the task's kind.
     """
     takes_images = source.images is not None
     if recipe.objective is not None:
         name, kind = recipe.objective, OBJECTIVES.part(recipe.objective)
-        made = partial(kind, recipe=recipe)
     else:
-        name = recipe.task
-        if name == "auto":  # a model of images has no other use for data; what is in the data says the rest
-            name = "image-classification" if takes_images else "text-classification"
-        made = kind = TASKS.part(name)
+        name, kind = recipe.task, TASKS.part(recipe.task)
     wants_images = any(column.kind == "image" for column in kind.columns)
     if wants_images != takes_images:
         takes, wants = ("images", "texts") if takes_images else ("texts", "images")
@@ -75,7 +73,7 @@ def task_class(recipe: Recipe, source: Source) -> Any:
             f"{name} is learnt from {wants}, and {source.name} ({source.config.model_type}) takes {takes}",
             hint="--model preset:vit-tiny or another model of images" if wants_images else "another --model",
         )
-    return made
+    return kind
 
 
 def require(recipe: Recipe) -> tuple[str, str]:
@@ -95,11 +93,13 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
             hint="ftcli pretrain RECIPE, and then ftcli finetune --model RUN",
         )
     place, source = look_up(recipe, console)
+    recipe = recognised(recipe, source, console)
     kind = task_class(recipe, source)
-    data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=("train", "validation", "test"))
+    splits = ("train", "validation", "test")
+    data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=splits, row_fault=kind.row_fault)
     check_columns(data, kind.columns, console)
-    source = with_tokenizer(source, data, recipe, console)
-    task: Task = kind(source.processor, source.max_length(recipe.train.max_length))
+    source = with_tokenizer(source, data, recipe, kind.columns, console)
+    task: Task = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
     # A few rows of many classes need not hold them all; they are classes all the same.
     task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
     data = drop_unknown(task, data, recipe.data)
@@ -127,19 +127,19 @@ def check_columns(data: Data, columns: Sequence[Column], console: Console) -> No
     for note in data.notes:
         console.note(note)
     for column in columns:
-        if column.role not in data.columns:
+        if column.role not in data.columns and (column.required or column.answer):
             raise DataError(
                 f"{data.name} has no {column.role} column to train on",
                 hint=data.hint or f"{flag_of(column)}NAME names it",
             )
 
 
-def with_tokenizer(source: Source, data: Data, recipe: Recipe, console: Console) -> Source:
+def with_tokenizer(source: Source, data: Data, recipe: Recipe, columns: Sequence[Column], console: Console) -> Source:
     """The model with a tokenizer: its own or one learnt from the training texts, and the words to be added. One of
     images needs none."""
     if source.processor is None:
         length = source.max_length(recipe.train.max_length)
-        texts = _Texts(data.splits["train"])
+        texts = SplitTexts(data.splits["train"], [column.role for column in columns if column.kind in WORDED])
         source = source.with_tokenizer(train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length))
         console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
     if recipe.model.add_tokens is not None:
@@ -233,16 +233,6 @@ def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Reci
 def runs_unpadded(train: TrainRecipe) -> bool:
     """Compiled kernels want few shapes, which padding gives."""
     return train.unpadded and train.compile is not True
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """The texts of a split, read one at a time as often as they are gone through."""
-
-    rows: Rows
-
-    def __iter__(self) -> Iterator[str]:
-        return (row["text"] for row in self.rows)
 
 
 def label_names(recipe: DataRecipe, data: Data) -> Sequence[str] | None:

@@ -24,10 +24,10 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
     prepare_process()
     trained = open_trained(recipe)
     live = source in (None, "-")
-    stream = records(source, recipe.data, known_columns(trained))
+    stream = records(source, recipe.data, known_columns(trained), trained.task.row_fault)
     if not live and (note := left_behind(trained, source)):
         console.note(note)
-    failed = 0
+    failed = cut = done = 0
     with opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
         rows_per_batch = recipe.eval.batch_size
         answers = predict(trained.task, trained.model, stream, trained.precision, rows_per_batch, live=live)
@@ -37,9 +37,14 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
                 answer: dict[str, Any] = {"error": record.error, "line": record.line}
             else:
                 answer = {**record.values, **prediction}
+                cut += "truncated" in prediction
+                done += 1
             out.write(json_line(answer) + "\n")
             out.flush()
             bar.advance(1)
+    if cut:
+        length = trained.source.max_length(recipe.train.max_length)
+        console.warn(f"{cut:,} of {done:,} texts ({cut / done:.1%}) are longer than {length} tokens and were cut")
     return failed
 
 

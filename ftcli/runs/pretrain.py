@@ -63,14 +63,14 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     place, source = look_up(recipe, console)
     recipe = replace(recipe, objective=recipe.objective or objective_for(source))
     kind = task_class(recipe, source)
-    columns = kind.func.columns
+    columns = kind.columns
     if any(column.kind == "text" for column in columns):
         data = load_corpus(recipe.data, recipe.corpus, columns, seed=recipe.seed)
     else:
         data = load_data(recipe.data, columns, seed=recipe.seed, splits=("train", "validation"))
     check_columns(data, columns, console)
-    source = with_tokenizer(source, data, recipe, console)
-    objective = kind(source.processor, source.max_length(recipe.train.max_length))
+    source = with_tokenizer(source, data, recipe, columns, console)
+    objective = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
     return build(recipe, console, place, source, data, objective)
 
 

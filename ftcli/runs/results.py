@@ -68,6 +68,23 @@ def answer(
         return run_model(parts.task, parts.model, examples, parts.scoring, size, on_rows=scored)
 
 
+def settle(parts: Parts, examples: Sequence[Example], console: Console, stop: StopRequest | None = None) -> None:
+    """What the task settles on the validation split once the best state is in the model; nothing, for most."""
+    if not parts.task.settles:
+        return
+    with randomness_kept(parts.precision.device):
+        predictions, _ = run_model(
+            parts.task,
+            parts.model,
+            examples,
+            parts.scoring,
+            parts.recipe.eval.batch_size,
+            on_rows=lambda _: stop.leave_if_due() if stop is not None else None,
+        )
+    if note := parts.task.settle(parts.model, parts.data.splits["validation"], predictions):
+        console.note(note)
+
+
 def build_report(
     command: str, parts: Parts, split: str, evaluation: Evaluation, seconds: float, gates: list[dict[str, Any]]
 ) -> dict[str, Any]:

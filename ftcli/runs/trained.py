@@ -20,8 +20,14 @@ from ftcli.models.load import Source, open_source
 from ftcli.recipe.load import build, read_recipe
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.parts import runs_unpadded, task_class
+from ftcli.runs.recognise import by_modality
+from ftcli.tasks import TASKS
+from ftcli.tasks.task import saved_facts
 
-INHERITED = ("task", "objective", "seed", "pretrain.", "generation.", "data.", "train.max_length", "eval.")
+INHERITED = (
+    "task", "objective", "seed", "pretrain.", "generation.", "data.", "train.max_length", "eval.", "long.",
+    "multi_label.", "regression.", "tags.",
+)  # fmt: skip
 """Settings of the training run that its evaluation and prediction start from."""
 UNLIMITED = ("data.limit", "data.limit_train")
 """Settings of its data that they do not."""
@@ -102,15 +108,26 @@ def _same(data: str | None, own: Any) -> bool:
 
 _HEADS = {"ForCausalLM": "clm", "LMHeadModel": "clm", "ForMaskedLM": "mlm"}
 """How the names of transformers' model classes end -> the objective that their head was pretrained by."""
+_PROBLEMS = {"regression": "regression", "multi_label_classification": "multi-label"}
+"""What transformers calls the problem of a head over whole texts -> the task."""
 
 
-def _as_pretrained(recipe: Recipe, source: Source) -> Recipe:
-    """The recipe with the objective of a language model, where neither a run nor the user says what the model does."""
+def _as_saved(recipe: Recipe, source: Source) -> Recipe:
+    """The recipe with what the model itself says it does, where neither a run nor the user says it."""
     if recipe.objective is not None or recipe.task != "auto":
         return recipe
-    saved_as = "".join((source.config.architectures or [])[:1])
+    config = source.config
+    own = saved_facts(config).get("task")
+    if isinstance(own, str) and own in TASKS:
+        return replace(recipe, task=own)
+    saved_as = "".join((config.architectures or [])[:1])
     found = next((objective for head, objective in _HEADS.items() if saved_as.endswith(head)), None)
-    return recipe if found is None else replace(recipe, objective=found)
+    if found is not None:
+        return replace(recipe, objective=found)
+    if saved_as.endswith("ForTokenClassification"):
+        return replace(recipe, task="token-classification")
+    problem = _PROBLEMS.get(str(getattr(config, "problem_type", None)))
+    return replace(recipe, task=problem if problem is not None else by_modality(source))
 
 
 def open_trained(recipe: Recipe) -> Trained:
@@ -124,10 +141,10 @@ def look_up(recipe: Recipe) -> Known:
     precision = pick_precision(recipe.train.precision, device)
     seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
     source = replace(open_source(recipe.model), unmerged=True)
-    recipe = _as_pretrained(recipe, source)
+    recipe = _as_saved(recipe, source)
     if source.from_scratch:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")
-    task: Task = task_class(recipe, source)(source.processor, source.max_length(recipe.train.max_length))
+    task: Task = task_class(recipe, source)(source.processor, source.max_length(recipe.train.max_length), recipe)
     return Known(replace(recipe, task=task.name), source, task, precision)
 
 

@@ -6,6 +6,7 @@ TASKS = Table(
     "task",
     {
         "text-classification": "ftcli.tasks.text_classification:TextClassification",
+        "pair": "ftcli.tasks.pair:PairClassification",
         "image-classification": "ftcli.tasks.image_classification:ImageClassification",
     },
 )

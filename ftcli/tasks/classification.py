@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows, Verdict
-from ftcli.errors import DataError, UsageError
+from ftcli.errors import DataError
 from ftcli.losses.supervised import cross_entropy
-from ftcli.models.load import Source, load_weights
-from ftcli.models.transfer import carry_head, label_names
+from ftcli.models.load import Source
+from ftcli.models.transfer import label_names
+from ftcli.recipe.schema import Recipe
+from ftcli.tasks.task import BaseTask, with_head
 
 LABEL = Column(
     "label",
@@ -22,25 +23,21 @@ LABEL = Column(
     ("label", "labels", "sentiment", "class", "category", "target", "intent", "polarity", "topic", "label_text",
      "coarse_label", "rating", "stars", "score", "y", "output"),
     required=False,
+    answer=True,
 )  # fmt: skip
 
 
-class Classification:
+class Classification(BaseTask):
     """Softmax and cross-entropy over a fitted label set; the head is the architecture's own.
 
     Subclasses give `name`, `columns`, `main_metric`, `auto_class`, and the way from rows to the model's inputs.
     """
 
-    name: str
-    auto_class: Any
-    """The transformers class that builds the architecture with its head."""
-
-    def __init__(self) -> None:
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
         self.labels: list[str] = []
         self._ids: dict[str, int] = {}
         self._positions: dict[int, int] | None = None
-        self.head_note: str | None = None
-        """What became of the head of a model that was trained for other labels."""
 
     # Labels ---------------------------------------------------------------------------------------------------
 
@@ -129,32 +126,10 @@ class Classification:
 
     def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
         """The model with a head for this label set, and the parameters that start fresh."""
-        config, before = source.config, copy.deepcopy(source.config)
-        config.num_labels = len(self.labels)
-        config.id2label = dict(enumerate(self.labels))
-        config.label2id = dict(self._ids)
-        config.problem_type = "single_label_classification"
-        model, fresh = load_weights(source, self.auto_class, config)
-        if not source.from_scratch:
-            carried = carry_head(source, self.auto_class, before, model, self.labels, fresh)
-            fresh, self.head_note = carried.fresh, carried.note
+        problem, facts = "single_label_classification", {"task": self.name}
+        model, fresh, self.head_note = with_head(source, self.auto_class, self.labels, problem, facts)
         self.prepare(model)
         return model, fresh
-
-    def load_model(self, source: Source) -> nn.Module:
-        """A model that already does this task, for evaluation and prediction."""
-        self.adopt(source.config)
-        model, fresh = load_weights(source, self.auto_class, source.config)
-        if fresh:
-            raise UsageError(
-                f"{source.name} has no trained head for {self.name} (missing: {', '.join(fresh[:4])})",
-                hint=f"train one first: ftcli finetune --model {source.name} --data D",
-            )
-        self.prepare(model)
-        return model
-
-    def prepare(self, model: nn.Module) -> None:
-        """Learn from the model what its inputs are."""
 
     # Batches -> answers ---------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from ftcli.contract import Batch, Example, Outputs, Row
 from ftcli.data.pixels import IMAGE, Pixels
 from ftcli.models.image_processors import classifier_config
 from ftcli.models.load import Source
+from ftcli.recipe.schema import Recipe
 from ftcli.tasks.classification import LABEL, Classification
 
 
@@ -23,11 +24,10 @@ class ImageClassification(Classification):
     name = "image-classification"
     columns = (IMAGE, LABEL)
     main_metric = "accuracy"
-    first_only = False
     auto_class = AutoModelForImageClassification
 
-    def __init__(self, processor: Any, max_length: int) -> None:
-        super().__init__()
+    def __init__(self, processor: Any, max_length: int, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
         self.processor = processor
         self.pad_to_multiple = 1
         self._pixels: Pixels | None = None

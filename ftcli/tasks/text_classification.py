@@ -6,39 +6,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AutoModelForSequenceClassification
 
-from ftcli.contract import Batch, Example, Outputs, Row
-from ftcli.data.texts import PAD_TO_MULTIPLE, TEXT, pad, set_up, settings, tokenize
-from ftcli.models.adapted import input_names
-from ftcli.models.unpadded import FlatRows, known_rows
+from ftcli.contract import Batch, Claim, Column, Example, Row, Strength, Table
+from ftcli.data.texts import TEXT
+from ftcli.recipe.schema import Recipe
 from ftcli.tasks.classification import LABEL, Classification
+from ftcli.tasks.tables import class_columns, named_pair, one_text
+from ftcli.tasks.text_inputs import TextInputs
 
 
-class TextClassification(Classification):
+class TextClassification(TextInputs, Classification):
     """Sequence classification by the architecture's own head."""
 
     name = "text-classification"
-    columns = (TEXT, LABEL)
+    columns: tuple[Column, ...] = (TEXT, LABEL)
     main_metric = "f1_macro"
-    first_only = True
-    auto_class = AutoModelForSequenceClassification
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
-        super().__init__()
-        self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.pad_to_multiple = PAD_TO_MULTIPLE
-        self._model_inputs: set[str] = {"input_ids", "attention_mask"}
-        set_up(tokenizer, max_length)
+    def __init__(self, tokenizer: Any, max_length: int, recipe: Recipe | None = None) -> None:
+        super().__init__(recipe)
+        self.take(tokenizer, max_length)
 
-    def prepare(self, model: nn.Module) -> None:
-        """Learn which inputs the model's forward pass takes."""
-        self._model_inputs = input_names(model)
+    @classmethod
+    def recognise(cls, table: Table) -> Claim | None:
+        """A column of text and one of classes, and not the two texts of a pair."""
+        labels, certain = class_columns(table, LABEL.names)
+        if not labels or named_pair(table):
+            return None
+        text = one_text(table)
+        if text is None:
+            several = len(table.looking("text")) > 1
+            return Claim(2 if len(labels) == 1 else 1, f"'{labels[0]}' holds classes") if several else None
+        field, by_name = text
+        strength: Strength = 3 if by_name and certain else 2 if len(labels) == 1 or certain else 1
+        return Claim(strength, f"'{field}' is text and '{labels[0]}' holds classes")
 
     def encode(self, rows: Sequence[Row]) -> list[Example]:
-        examples = tokenize(self.tokenizer, [row["text"] for row in rows], self.max_length)
+        examples = self.inputs(rows)
         for row, example in zip(rows, examples, strict=True):
             if row.get("label") is not None:
                 example["label"] = self._id(row["label"])
@@ -46,20 +49,14 @@ class TextClassification(Classification):
 
     def encoding(self) -> Mapping[str, Any] | None:
         """All that `encode` depends on beside the row; None where it cannot be told."""
-        of_tokenizer = settings(self.tokenizer)
-        if of_tokenizer is None:
+        of_inputs = self.inputs_from()
+        if of_inputs is None:
             return None
         positions = None if self._positions is None else sorted(self._positions.items())
-        return {**of_tokenizer, "max_length": self.max_length, "labels": self.labels, "positions": positions}
+        return {**of_inputs, "labels": self.labels, "positions": positions}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        padded = pad(self.tokenizer, examples, self.max_length, self.pad_to_multiple)
-        batch: Batch = {k: v for k, v in padded.items() if k in self._model_inputs}
-        batch["rows"] = FlatRows.of(batch["attention_mask"])
+        batch = self.batch(examples)
         if "label" in examples[0]:
             batch["labels"] = torch.tensor([e["label"] for e in examples], dtype=torch.int64)
         return batch
-
-    def forward(self, model: nn.Module, batch: Batch) -> Outputs:
-        with known_rows(batch["rows"]):
-            return model(**{k: v for k, v in batch.items() if k in self._model_inputs and k != "labels"}).logits

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import classification_report, confusion_matrix
 
 from ftcli.metrics import METRICS
+from ftcli.metrics.base import LabelMetric, NumberMetric, SetMetric, TagMetric
+from ftcli.metrics.gates import lower_is_better
 from ftcli.metrics.report import classification
 
 
@@ -58,12 +60,21 @@ def test_equal_to_sklearn_over_random_labels():
     assert any(classes == 1 for *_, classes in examples), "no single class was tried"
 
 
+ANSWERS = {
+    LabelMetric: ([0, 1, 2, 1], {"labels": [0, 1, 2]}),
+    NumberMetric: ([0.0, 1.5, 2.0], {}),
+    TagMetric: ([["B-a", "I-a", "O"], ["B-b"]], {}),
+    SetMetric: ([[0, 1], [1, 1], [0, 0]], {}),
+}
+
+
 @pytest.mark.parametrize("name", list(METRICS))
 def test_every_metric_scores_a_perfect_answer(name):
-    metric = METRICS.part(name)()
-    scores = metric.compute(predictions=[0, 1, 2, 1], references=[0, 1, 2, 1], labels=[0, 1, 2])
+    kind = METRICS.part(name)
+    answers, options = next(of_kind for base, of_kind in ANSWERS.items() if issubclass(kind, base))
+    scores = kind().compute(predictions=answers, references=answers, **options)
     assert scores
-    assert all(value == 1.0 for value in scores.values())
+    assert all(value == pytest.approx(float(not lower_is_better(metric))) for metric, value in scores.items())
 
 
 @pytest.mark.parametrize(

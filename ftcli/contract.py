@@ -160,6 +160,8 @@ class Task(Learner, Protocol):
     pad_to_multiple: int
     """Lengths are padded to a multiple of it: a larger one makes fewer shapes, for models that are compiled."""
 
+    notes: Sequence[str]
+    """What learning the labels found worth saying."""
     settles: bool
     """True where `settle` has something to do, which takes another pass over the validation split."""
 

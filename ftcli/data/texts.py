@@ -44,7 +44,7 @@ TOKENIZE_VERSION = 1
 def set_up(tokenizer: Any, max_length: int) -> None:
     """Put a fast tokenizer into the state that `tokenize` leaves it in, so that it is saved alike whether it was used
     or its answers came from a cache."""
-    if _is_plain_fast(tokenizer):
+    if is_plain_fast(tokenizer):
         tokenizer.set_truncation_and_padding(
             padding_strategy=PaddingStrategy.DO_NOT_PAD,
             truncation_strategy=TruncationStrategy.LONGEST_FIRST,
@@ -58,7 +58,7 @@ def set_up(tokenizer: Any, max_length: int) -> None:
 
 def settings(tokenizer: Any) -> dict[str, Any] | None:
     """All that `tokenize` depends on beside the texts; None for a tokenizer whose workings cannot be seen."""
-    if not _is_plain_fast(tokenizer):
+    if not is_plain_fast(tokenizer):
         return None
     core = tokenizer.backend_tokenizer
     return {
@@ -70,7 +70,7 @@ def settings(tokenizer: Any) -> dict[str, Any] | None:
     }
 
 
-def _is_plain_fast(tokenizer: Any) -> bool:
+def is_plain_fast(tokenizer: Any) -> bool:
     """True where the library would do no more with a text than hand it to the Rust tokenizer."""
     kind = type(tokenizer)
     return (
@@ -86,7 +86,7 @@ def tokenize(
 ) -> list[Example]:
     """Token ids of each text, or of each pair with the text at the same place in `seconds`, cut at `max_length` (of a
     pair always the longer text); ``truncated`` says where something was cut."""
-    if not _is_plain_fast(tokenizer):
+    if not is_plain_fast(tokenizer):
         return _tokenize_by_call(tokenizer, texts, max_length, seconds)
     set_up(tokenizer, max_length)
     with_types = "token_type_ids" in tokenizer.model_input_names
@@ -105,7 +105,7 @@ def tokenize(
 
 def documents(tokenizer: Any, texts: Sequence[str]) -> list[Example]:
     """Token ids of each whole text, without special tokens."""
-    if not _is_plain_fast(tokenizer):
+    if not is_plain_fast(tokenizer):
         found = tokenizer(list(texts), add_special_tokens=False, truncation=False, padding=False)["input_ids"]
         return [{"input_ids": np.asarray(ids, dtype=np.int32)} for ids in found]
     core = tokenizer.backend_tokenizer

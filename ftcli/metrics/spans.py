@@ -1,56 +1,20 @@
-"""Entities out of tags, and their scores, as the CoNLL shared tasks count them.
+"""Scores of entities, as the CoNLL shared tasks count them.
 
-Tjong Kim Sang and Buchholz 2000, "Introduction to the CoNLL-2000 Shared Task: Chunking" (ACL W00-0726): an entity is
-right where its type, its first and its last token are; precision, recall and F1 are over all entities of all sentences.
-What odd sequences of tags mean (an I- with nothing before it) is as the shared tasks' scorer has it.
+Tjong Kim Sang and Buchholz 2000 (ACL W00-0726): an entity is right where its type, its first and its last token are;
+precision, recall and F1 are over all entities of all sentences.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ftcli.metrics.base import TagMetric
 from ftcli.metrics.resample import Floats, from_sums, ratio
-
-AVERAGES = ("macro", "weighted")
-_GOES_ON, _MAY_BE_FOLLOWED = frozenset("IE"), frozenset("BI")
-
-
-class Span(NamedTuple):
-    """An entity: its type, its first token and the one after its last."""
-
-    type: str
-    start: int
-    end: int
-
-
-def split_tag(tag: str) -> tuple[str, str]:
-    """Mark and type of a tag: ``("B", "person")``; ``("O", "")`` outside of entities."""
-    mark, _, kind = tag.partition("-")
-    return (mark, kind) if mark != "O" else ("O", "")
-
-
-def spans(tags: Sequence[str]) -> list[Span]:
-    """The entities of a sentence's tags, in whichever of the schemes IOB1, BIO (IOB2) and BIOES (IOBES) they are.
-
-    A token goes on with the entity before it where its mark is I or E, the one before is B or I, and both have the same
-    type; any other that is not O begins an entity of its own.
-    """
-    found: list[Span] = []
-    before, kind, start = "O", "", 0
-    for place, tag in enumerate([*tags, "O"]):
-        mark, own = split_tag(tag)
-        goes_on = mark in _GOES_ON and before in _MAY_BE_FOLLOWED and own == kind
-        if not goes_on:
-            if before != "O":
-                found.append(Span(kind, start, place))
-            start = place
-        before, kind = mark, own
-    return found
+from ftcli.metrics.tags import spans
 
 
 class EntityF1(TagMetric):

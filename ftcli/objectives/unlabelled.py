@@ -16,6 +16,7 @@ class Unlabelled:
     main_metric = "loss"
     first_only = False
     settles = False
+    notes: Sequence[str] = ()
 
     @staticmethod
     def row_fault(row: Row) -> str | None:

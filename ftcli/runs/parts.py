@@ -102,6 +102,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     task: Task = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
     # A few rows of many classes need not hold them all; they are classes all the same.
     task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
+    for note in task.notes:
+        console.note(note)
     data = drop_unknown(task, data, recipe.data)
     return build(recipe, console, place, source, data, task)
 

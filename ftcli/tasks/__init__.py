@@ -6,6 +6,9 @@ TASKS = Table(
     "task",
     {
         "text-classification": "ftcli.tasks.text_classification:TextClassification",
+        "multi-label": "ftcli.tasks.multi_label:MultiLabel",
+        "regression": "ftcli.tasks.regression:Regression",
+        "token-classification": "ftcli.tasks.token_classification:TokenClassification",
         "pair": "ftcli.tasks.pair:PairClassification",
         "image-classification": "ftcli.tasks.image_classification:ImageClassification",
     },

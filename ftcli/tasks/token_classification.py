@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from ftcli.data.words import TAGS, TOKENS, Pieces, owners, pieces_of, split_word
 from ftcli.errors import DataError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.metrics.tags import spans, split_tag
+from ftcli.models.adapted import input_names
 from ftcli.models.load import Source
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.recipe.schema import Recipe
@@ -154,7 +154,7 @@ class TokenClassification(BaseTask):
         return model, fresh
 
     def prepare(self, model: nn.Module) -> None:
-        self._model_inputs = set(inspect.signature(model.forward).parameters)
+        self._model_inputs = input_names(model)
 
     # Rows -> batches ------------------------------------------------------------------------------------------
 

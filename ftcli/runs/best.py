@@ -24,6 +24,9 @@ class Best:
         self.folder = folder / "best"
         self.patience = patience
         self.value: float | None = None
+        """Of the metric; None before the first validation, and where it had no value (a NaN) in any so far."""
+        self.kept = False
+        """True once there are weights."""
         self.step = 0
         self.epoch = 0.0
         self.stale = 0
@@ -38,7 +41,7 @@ class Best:
     @property
     def file(self) -> Path | None:
         """The best weights so far. A file is never changed once it is there, so that a checkpoint can share it."""
-        return self.folder / f"step-{self.step:08d}.safetensors" if self.value is not None else None
+        return self.folder / f"step-{self.step:08d}.safetensors" if self.kept else None
 
     def offer(self, metrics: Mapping[str, float], step: int, epoch: float, model: nn.Module) -> bool:
         """Keep `model` if its metric beats the best so far (ties keep the earlier one)."""
@@ -46,18 +49,20 @@ class Best:
         if not math.isfinite(value) and self.metric == "loss":
             raise DivergedError("the validation loss is not a number", hint="a smaller --lr")
         self.validated = step
-        if self.value is not None and not self._better(value):
+        known = value if math.isfinite(value) else None
+        if self.kept and not self._better(known):
             self.stale += 1
             return False
-        self.value, self.step, self.epoch, self.stale = value, step, epoch, 0
+        self.value, self.step, self.epoch, self.stale, self.kept = known, step, epoch, 0, True
         self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / ".model.partial"
         save_file(trained_tensors(model), beside)
         beside.replace(self._kept())
         return True
 
-    def _better(self, value: float) -> bool:
-        assert self.value is not None
+    def _better(self, value: float | None) -> bool:
+        if value is None or self.value is None:
+            return value is not None
         return value < self.value if lower_is_better(self.metric) else value > self.value
 
     def _kept(self) -> Path:
@@ -86,10 +91,10 @@ class Best:
         """Go on from `state`, with the best weights that the checkpoint holds."""
         for name in _STATE:
             setattr(self, name, state[name])
-        if self.value is not None:
+        if self.kept:
             self.folder.mkdir(parents=True, exist_ok=True)
             link_or_copy(checkpoint / BEST, self._kept())
         self.prune()
 
 
-_STATE = ("value", "step", "epoch", "stale", "validated")
+_STATE = ("value", "kept", "step", "epoch", "stale", "validated")

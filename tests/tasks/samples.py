@@ -1,0 +1,169 @@
+"""A data set for each task that a tiny model learns in seconds: what the shared contract suite is run on.
+
+A new task is one entry of `SAMPLES`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tests.tiny import BAD, GOOD, NEUTRAL, tiny_reviews, write_jsonl, write_parquet
+
+JsonRow = dict[str, Any]
+LEARNS = ("--epochs", "30", "--lr", "4e-3", "--batch-size", "8", "--set", "regularize.dropout=0", "--set",
+          "eval.every=45")  # fmt: skip
+NAMES = {"PER": ["anna", "tom", "li"], "LOC": ["rome", "paris", "berlin"]}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows of a task and what is to be expected of it."""
+
+    rows: Callable[[int, int], list[JsonRow]]
+    """Of a number and a seed."""
+    metric: str
+    least: float
+    """Of the metric, on the training rows, after training on them."""
+    answer: str
+    """The column to be told."""
+    bad: Sequence[tuple[Mapping[str, Any], str]]
+    """What may be wrong with a row: changed columns, and a word of what is said."""
+    unicode: Mapping[str, Any]
+    """Inputs in other scripts, to be predicted."""
+    lines: Sequence[str] = ()
+    """Inputs as plain lines."""
+    keys: Sequence[str] = ("prediction",)
+    """What an answer has."""
+    absent: Callable[[JsonRow], bool] | None = None
+    """Rows of one class, to be left out of validation; None where there are no classes."""
+    model: str = "bert"
+    options: Sequence[str] = LEARNS
+    write: Callable[[Sequence[JsonRow], Path], Path] = field(default=write_jsonl)
+    suffix: str = ".jsonl"
+    adaptable: bool = True
+    """Whether LoRA and its like apply."""
+
+    def data(self, folder: Path, **splits: Sequence[JsonRow]) -> Path:
+        """A folder of split files."""
+        folder.mkdir()
+        for name, rows in splits.items():
+            self.write(rows, folder / f"{name}{self.suffix}")
+        return folder
+
+
+def words(chance: random.Random, most: int = 6) -> list[str]:
+    return chance.choices(NEUTRAL, k=chance.randint(1, most))
+
+
+def pairs(count: int, seed: int) -> list[JsonRow]:
+    """Both texts of one mood, or of two."""
+    chance, rows = random.Random(seed), []
+    for i in range(count):
+        first = chance.choice([GOOD, BAD])
+        second = first if i % 2 else (BAD if first is GOOD else GOOD)
+        texts = [" ".join([*words(chance, 2), *[chance.choice(kind[:2])] * 3]) for kind in (first, second)]
+        rows.append({"premise": texts[0], "hypothesis": texts[1], "label": ("against", "same")[i % 2]})
+    return rows
+
+
+def scores(count: int, seed: int) -> list[JsonRow]:
+    """The more good words the higher."""
+    chance, rows = random.Random(seed), []
+    for _ in range(count):
+        good = chance.randint(0, 4)
+        text = [*words(chance), *chance.choices(GOOD, k=good), *chance.choices(BAD, k=4 - good)]
+        rows.append({"text": " ".join(text), "score": 100 + 7.5 * good})
+    return rows
+
+
+def topics(count: int, seed: int) -> list[JsonRow]:
+    """A label for each kind of word there is."""
+    chance, rows = random.Random(seed), []
+    kinds = {"food": BAD[:1], "travel": BAD[3:4], "mood": GOOD[:2]}
+    for i in range(count):
+        chosen = [name for bit, name in enumerate(kinds) if (i + 1) >> bit & 1]
+        text = [*words(chance), *(chance.choice(kinds[name]) for name in chosen)]
+        rows.append({"text": " ".join(chance.sample(text, len(text))), "labels": chosen})
+    return rows
+
+
+def sentences(count: int, seed: int) -> list[JsonRow]:
+    """Persons and places, some of two words."""
+    chance, rows = random.Random(seed), []
+    for i in range(count):
+        tokens, tags = words(chance), []
+        tags = ["O"] * len(tokens)
+        for kind in ("PER", "LOC") if i % 3 else ("PER",):
+            name = [chance.choice(NAMES[kind]), *(["smith"] if kind == "PER" and chance.random() < 0.4 else [])]
+            tokens += [*name, *words(chance, 2)]
+            tags += [f"B-{kind}", *[f"I-{kind}"] * (len(name) - 1)] + ["O"] * (len(tokens) - len(tags) - len(name))
+        rows.append({"tokens": tokens, "tags": tags})
+    return rows
+
+
+def stripes(count: int, seed: int) -> list[JsonRow]:
+    """Images of stripes that lie or stand, as a Hub's table has them."""
+    chance, rows = np.random.default_rng(seed), []
+    for i in range(count):
+        pixels = np.tile([40, 40, 200, 200], 3)[:, None] + chance.normal(0, 20, (12, 12))
+        pixels = np.roll(pixels, chance.integers(4), axis=0)
+        file = io.BytesIO()
+        Image.fromarray((pixels if i % 2 else pixels.T).clip(0, 255).astype(np.uint8)).save(file, format="png")
+        rows.append({"image": file.getvalue(), "label": ("standing", "lying")[i % 2]})
+    return rows
+
+
+def reviews(count: int, seed: int) -> list[JsonRow]:
+    return [dict(row) for row in tiny_reviews(count, seed)]
+
+
+_NO_TEXT = ({"text": ""}, "empty")
+SAMPLES: dict[str, Sample] = {
+    "text-classification": Sample(
+        reviews, "accuracy", 0.95, "label", [_NO_TEXT, ({"label": None}, "missing")],
+        {"text": "电影很好看 فيلم जीवन 🎬"}, ["a good film", "a rude plot"], ("prediction", "score", "scores"),
+        lambda row: row["label"] == "positive",
+    ),
+    "pair": Sample(
+        pairs, "accuracy", 0.9, "label", [({"hypothesis": None}, "null"), ({"premise": 3}, "number")],
+        {"premise": "电影很好", "hypothesis": "जीवन 🎬"}, ["a good film\ta rude plot", "a film\ta plot"],
+        ("prediction", "score", "scores"), lambda row: row["label"] == "same",
+    ),
+    "regression": Sample(
+        scores, "pearson", 0.95, "score", [_NO_TEXT, ({"score": "many"}, "many"), ({"score": True}, "true/false")],
+        {"text": "电影很好看 🎬"}, ["a good film", "a rude plot"],
+    ),
+    "multi-label": Sample(
+        topics, "f1_micro", 0.9, "labels", [_NO_TEXT, ({"labels": [["food"]]}, "list"), ({"labels": None}, "null")],
+        {"text": "电影很好看 🎬"}, ["a good soup", "the bad hotel"], ("prediction", "scores"),
+        lambda row: "food" in row["labels"], options=(*LEARNS, "--epochs", "60"),
+    ),
+    "token-classification": Sample(
+        sentences, "f1", 0.95, "tags",
+        [({"tokens": []}, "empty"), ({"tags": ["O"]}, "tags"), ({"tokens": ["a", "b"], "tags": ["B-PER", "X"]}, "X")],
+        {"tokens": ["电影", "जीवन", "\u200b", "🎬"]}, ["anna smith in rome, today", "we met"],
+        ("prediction", "entities"), lambda row: "B-LOC" in row["tags"],
+    ),
+    "image-classification": Sample(
+        stripes, "accuracy", 0.9, "label", [({"image": b"no image"}, "decoded"), ({"label": None}, "missing")],
+        {}, (), ("prediction", "score", "scores"), lambda row: row["label"] == "lying", "vit",
+        ("--epochs", "20", "--lr", "3e-3", "--batch-size", "8", "--set", "eval.every=30",
+         "--set", "model.config.num_hidden_layers=2",
+         "--set", "model.config.hidden_size=32"),
+        write_parquet, ".parquet", adaptable=False,
+    ),
+}  # fmt: skip
+
+
+def as_json(row: Mapping[str, Any]) -> JsonRow:
+    """A row as a line of JSON can hold it."""
+    return {k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in row.items()}

@@ -47,13 +47,15 @@ def command(
 
 def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
-    metric = "f1_macro" if "f1_macro" in report["metrics"] else next(iter(report["metrics"]))
-    split = report["data"]["split"]
-    file = "IMAGE.png" if report["task"] == "image-classification" else "INPUT.txt"
+    found, split = report["metrics"], report["data"]["split"]
+    one_label = report.get("confusion_matrix") is not None and "f1_macro" in found
+    metric = "f1_macro" if one_label else next((name for name in found if name != "loss"), "loss")
+    value = "n/a" if found[metric] is None else f"{found[metric]:.4f}"
+    file = {"image-classification": "IMAGE.png", "pair": "INPUT.jsonl"}.get(report["task"], "INPUT.txt")
     name, own = shlex.quote(str(run)), f"--data {shlex.quote(data)}" if split == "test" else "--data TEST.csv"
     return [
         "",
-        f"run       {run}  ({metric} {report['metrics'][metric]:.4f} on {split})",
+        f"run       {run}  ({metric} {value} on {split})",
         f"evaluate  ftcli evaluate {name} {own}",
         f"predict   ftcli predict {name} {file}",
         f"repeat    ftcli finetune {shlex.quote(f'{run}/recipe.yaml')}",

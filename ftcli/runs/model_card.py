@@ -14,6 +14,12 @@ PIPELINES: Mapping[str, tuple[str, str]] = {
     "text-classification": (
         "text-classification", '["some text"], truncation=True)  # longer texts are cut as in training'
     ),
+    "pair": ("text-classification", '{"text": "one text", "text_pair": "another"})'),
+    "multi-label": ("text-classification", '"some text", top_k=None)  # thresholds: config.json, "ftcli"'),
+    "regression": (
+        "text-classification", '"some text", function_to_apply="none")  # of a pair: {"text": ..., "text_pair": ...}'
+    ),
+    "token-classification": ("token-classification", '"some text", aggregation_strategy="first")'),
     "image-classification": ("image-classification", '"path/to/image.png")'),
     "mlm": ("fill-mask", 'f"some {run.tokenizer.mask_token}")'),
     "clm": ("text-generation", '"some text")'),

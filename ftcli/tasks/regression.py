@@ -30,7 +30,7 @@ from ftcli.errors import DataError
 from ftcli.losses.supervised import distance
 from ftcli.models.load import Source
 from ftcli.recipe.schema import Recipe
-from ftcli.tasks.tables import many_numbers, named_pair, one_text, scores, two_texts
+from ftcli.tasks.tables import named_pair, one_text, scores, two_texts
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 from ftcli.tasks.text_inputs import TextInputs
 
@@ -66,19 +66,18 @@ class Regression(TextInputs, BaseTask):
     def recognise(cls, table: Table) -> Claim | None:
         """A column of numbers that are no classes, and one or two of text."""
         named, others = scores(table, SCORE.names)
-        counts = [field for field in table.named(SCORE.names, ("class",)) if many_numbers(table, field)]
         text = one_text(table)
         texts = named_pair(table) or ((text[0],) if text else two_texts(table))
-        if texts is None or not (named or others or counts):
+        if texts is None or not (named or others):
             return None
         certain = named_pair(table) is not None or (text is not None and text[1])
         strength: Strength = 1
         if named:
             strength = 3 if certain else 2
-        elif counts or len(others) == 1:
+        elif len(others) == 1:
             strength = 2
         listed = " and ".join(f"'{field}'" for field in texts)
-        return Claim(strength, f"{listed} is text and '{[*named, *counts, *others][0]}' holds numbers")
+        return Claim(strength, f"{listed} is text and '{[*named, *others][0]}' holds numbers")
 
     # Numbers --------------------------------------------------------------------------------------------------
 

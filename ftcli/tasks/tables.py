@@ -16,6 +16,8 @@ PAIRS = (
     ("query", "document"), ("sentence", "sentence2"),
 )  # fmt: skip
 """Names that two texts of a pair usually have."""
+EITHER = ("label", "labels", "target", "class", "category", "intent", "y")
+"""Names of columns whose many whole numbers may number classes as well as measure something."""
 _WORDED: tuple[Look, ...] = ("text", "word", "class")
 
 
@@ -47,6 +49,7 @@ def class_columns(table: Table, names: Sequence[str], but: Sequence[str] = ()) -
     """Columns of classes, those that go by `names` first or alone, and whether the first one surely is the label."""
     lists = label_lists(table, sure=True)
     named = [f for f in table.named(names, ("class", "flag")) if f not in but and f not in lists]
+    named += [f for f in table.named(EITHER, ("number",)) if f not in but and whole_numbers(table, f)]
     if named:
         return named, not many_numbers(table, named[0])
     found = [field for field in table.looking("class", "flag") if field not in but and field not in lists]
@@ -54,9 +57,11 @@ def class_columns(table: Table, names: Sequence[str], but: Sequence[str] = ()) -
 
 
 def scores(table: Table, names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Columns that go by `names` and hold numbers, and all others that do."""
-    named = table.named(names, ("number",))
-    return named, [field for field in table.looking("number") if field not in named]
+    """Columns that hold numbers: those that go by `names`, and the others, whose numbers may be something else."""
+    found = [*table.looking("number"), *(f for f in table.named(names, ("class",)) if many_numbers(table, f))]
+    either = [f for f in table.named(EITHER, ("number", "class")) if f in found and whole_numbers(table, f)]
+    named = [field for field in table.named(names) if field in found and field not in either]
+    return named, [field for field in dict.fromkeys(found) if field not in named]
 
 
 def whole_numbers(table: Table, field: str) -> int:

@@ -1,9 +1,11 @@
-"""Golden loss curves: a refactor must reproduce them. `python -m tests.tasks.test_golden` writes them anew."""
+"""Golden loss curves: a refactor must reproduce them. `python -m tests.tasks.test_golden [NAME ...]` writes anew."""
 
 from __future__ import annotations
 
 import io
 import json
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    BertForTokenClassification,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -40,14 +43,11 @@ TOLERANCE = 2e-5
 """What other processors' order of additions may change over the curve."""
 
 
-class Split:
+class Split(list[Any]):
     """A split in memory."""
 
-    def __init__(self, labels: list[str]) -> None:
-        self.labels = labels
-
-    def column(self, role: str) -> list[str]:
-        return self.labels
+    def column(self, role: str) -> list[Any]:
+        return [row[role] for row in self]
 
 
 def text_classification() -> list[float]:
@@ -59,14 +59,38 @@ def text_classification() -> list[float]:
         rows.append({"text": " ".join([*words, ("good", "bad")[i % 2]]), "label": ("positive", "negative")[i % 2]})
     tokenizer = train_wordpiece([r["text"] for r in rows], TokenizerRecipe(vocab_size=150), 32)
     task = TextClassification(tokenizer, 32)
-    task.fit_labels(Split([r["label"] for r in rows]), None)  # type: ignore[arg-type]
+    return of_texts(task, rows, 2)
+
+
+def of_texts(task: Any, rows: list[dict[str, Any]], outputs: int, kind: Any = BertForSequenceClassification) -> Any:
+    """The curve of a task with a head over a small BERT."""
+    task.fit_labels(Split(rows), None)
     torch.manual_seed(11)
-    model = BertForSequenceClassification(
-        BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                   intermediate_size=64, num_labels=2, initializer_range=0.1)
+    model = kind(
+        BertConfig(vocab_size=len(task.tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                   intermediate_size=64, num_labels=outputs, initializer_range=0.1)
     )  # fmt: skip
     task.prepare(model)
     return trained(task, model, task.encode(rows))
+
+
+def of_task(name: str, outputs: int, kind: Any = BertForSequenceClassification) -> list[float]:
+    """The curve of a task on rows where single words give the answer away."""
+    chance = np.random.default_rng(7)
+    rows: list[dict[str, Any]] = []
+    for i in range(50):
+        words = [str(word) for word in chance.choice(WORDS, chance.integers(1, 6))]
+        text, mark = " ".join(words), ("good", "bad")[i % 2]
+        rows.append(
+            {
+                "pair": {"text": text, "text_b": f"{text} {mark}", "label": mark},
+                "regression": {"text": f"{text} {mark}", "score": 3.5 + 10 * (i % 2)},
+                "multi-label": {"text": f"{text} {mark}", "labels": [mark]},
+                "token-classification": {"tokens": [*words, mark, mark], "tags": ["O"] * len(words) + ["B-x", "I-x"]},
+            }[name]
+        )
+    tokenizer = train_wordpiece([*WORDS, "good", "bad"], TokenizerRecipe(vocab_size=150), 32)
+    return of_texts(TASKS.part(name)(tokenizer, 32), rows, outputs, kind)
 
 
 def image_classification() -> list[float]:
@@ -76,7 +100,7 @@ def image_classification() -> list[float]:
     labels = [("zero", "one")[digits.target[i]] for i in chosen]
     processor = ViTImageProcessor(size={"height": 8, "width": 8}, image_mean=[0.5], image_std=[0.5])
     task = ImageClassification(processor, 32)
-    task.fit_labels(Split(labels), None)  # type: ignore[arg-type]
+    task.fit_labels(Split([{"label": label} for label in labels]), None)  # type: ignore[arg-type]
     torch.manual_seed(11)
     config = ViTConfig(image_size=8, patch_size=2, num_channels=1, hidden_size=32, num_hidden_layers=2,
                        num_attention_heads=2, intermediate_size=64, num_labels=2, hidden_dropout_prob=0.1,
@@ -124,6 +148,10 @@ def trained(task: Any, model: Any, examples: Any, draw: Any = None) -> list[floa
 CURVES = {
     "text-classification": text_classification,
     "image-classification": image_classification,
+    "pair": partial(of_task, "pair", 2),
+    "regression": partial(of_task, "regression", 1),
+    "multi-label": partial(of_task, "multi-label", 2),
+    "token-classification": partial(of_task, "token-classification", 3, BertForTokenClassification),
     "mlm": masked_language_modelling,
 }
 
@@ -146,5 +174,5 @@ def test_curve(name: str) -> None:
 
 
 if __name__ == "__main__":
-    for task_name, curve in CURVES.items():
-        golden(task_name).write_text(json.dumps(curve(), indent=0) + "\n", encoding="utf-8")
+    for task_name in sys.argv[1:] or CURVES:
+        golden(task_name).write_text(json.dumps(CURVES[task_name](), indent=0) + "\n", encoding="utf-8")

@@ -162,6 +162,8 @@ class Task(Learner, Protocol):
 
     notes: Sequence[str]
     """What learning the labels found worth saying."""
+    long_hint: str
+    """What is said after the number of texts that were cut: what to do about it, if anything."""
     settles: bool
     """True where `settle` has something to do, which takes another pass over the validation split."""
 

@@ -130,6 +130,11 @@ class Frame:
     second: int
     """Segment id of the second text and of what follows it."""
 
+    @property
+    def size(self) -> int:
+        """Tokens around one text."""
+        return len(self.before) + len(self.after)
+
     @classmethod
     def of(cls, tokenizer: Any) -> Frame:
         """Read off the ids of a word with and without them."""

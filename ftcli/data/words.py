@@ -1,11 +1,10 @@
-"""Texts as words with their places, words as a model's tokens, and long rows of tokens as windows that overlap."""
+"""Texts as words with their places, and words as a model's tokens."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,22 +107,3 @@ def _word_by_word(tokenizer: Any, words: Sequence[str]) -> Pieces:
             first[place] = len(ids)
             ids.extend(own)
     return Pieces(np.array(ids, dtype=np.int32), first)
-
-
-def windows(tokens: int, room: int, overlap: float) -> list[tuple[int, int]]:
-    """Start and end of windows of at most `room` tokens over so many; neighbours share about `overlap` of a window.
-
-    As few as it takes, and all but evenly spread.
-    """
-    if tokens <= room:
-        return [(0, tokens)]
-    step = max(1, room - round(overlap * room))
-    many = 1 + -(-(tokens - room) // step)
-    starts = [round(i * (tokens - room) / (many - 1)) for i in range(many)]
-    return [(start, start + room) for start in starts]
-
-
-def owners(spans: Sequence[tuple[int, int]], places: np.ndarray) -> np.ndarray:
-    """(places,) the window each place is looked at in: that in which it has the most on both sides."""
-    borders = [(later[0] + earlier[1]) / 2 for earlier, later in pairwise(spans)]
-    return np.searchsorted(np.array(borders), places, side="right")

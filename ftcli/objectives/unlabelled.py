@@ -16,6 +16,7 @@ class Unlabelled:
     main_metric = "loss"
     first_only = False
     settles = False
+    long_hint = ""
     notes: Sequence[str] = ()
 
     @staticmethod

@@ -13,6 +13,7 @@ from ftcli.contract import Example, Objective, Rows, Task
 from ftcli.data.pieces import Pieces
 from ftcli.data.token_cache import TokenCache, key_of, user_folder
 from ftcli.data.tokens import Tokens
+from ftcli.data.windows import in_several, share_cut
 from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import Encode, encode_rows
 from ftcli.engine.interrupt import StopRequest
@@ -42,14 +43,11 @@ def encode(
             examples = _encode(by or parts.task.encode, rows, bar, stop)
         if cache is not None and key is not None and isinstance(examples, Tokens):
             cache.save(key, examples)
-    cut = (
-        examples.total("truncated") if isinstance(examples, Tokens) else sum(bool(e.get("truncated")) for e in examples)
-    )
-    if cut:
-        console.note(
-            f"{split}: {cut:,} of {len(rows):,} texts ({cut / len(rows):.1%}) are longer than "
-            f"{parts.recipe.train.max_length} tokens and were cut"
-        )
+    cut, several = round(len(rows) * (share_cut(examples) or 0)), in_several(examples)
+    for longer, what in ((cut, f"were cut{parts.task.long_hint}"), (several, "are read in windows")):
+        if longer:
+            said = f"{split}: {longer:,} of {len(rows):,} texts ({longer / len(rows):.1%}) are longer than"
+            console.note(f"{said} {parts.recipe.train.max_length} tokens and {what}")
     return examples
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ftcli.contract import Evaluation, Example, Objective, Prediction
+from ftcli.data.windows import share_cut
 from ftcli.engine.checkpoint import sync
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
@@ -44,6 +45,8 @@ def score(
         evaluation = parts.task.score(rows, predictions, bootstrap=bootstrap, seed=seed)
     if loss is not None:
         evaluation.metrics = {"loss": loss, **evaluation.metrics}
+    if (cut := share_cut(examples)) is not None:
+        evaluation.details["truncated"] = cut
     return evaluation
 
 
@@ -73,14 +76,7 @@ def settle(parts: Parts, examples: Sequence[Example], console: Console, stop: St
     if not parts.task.settles:
         return
     with randomness_kept(parts.precision.device):
-        predictions, _ = run_model(
-            parts.task,
-            parts.model,
-            examples,
-            parts.scoring,
-            parts.recipe.eval.batch_size,
-            on_rows=lambda _: stop.leave_if_due() if stop is not None else None,
-        )
+        predictions, _ = answer(parts, "validation", examples, console, keep=False, stop=stop)
     if note := parts.task.settle(parts.model, parts.data.splits["validation"], predictions):
         console.note(note)
 

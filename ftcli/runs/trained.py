@@ -145,6 +145,7 @@ def look_up(recipe: Recipe) -> Known:
     if source.from_scratch:
         raise UsageError(f"{source.name} is an architecture without weights", hint="name a trained run or model")
     task: Task = task_class(recipe, source)(source.processor, source.max_length(recipe.train.max_length), recipe)
+    task.adopt(source.config)
     return Known(replace(recipe, task=task.name), source, task, precision)
 
 

@@ -26,6 +26,7 @@ class BaseTask:
     """The transformers class that builds the architecture with its head."""
     first_only = False
     settles = False
+    long_hint = ""
     notes: Sequence[str] = ()
     head_note: str | None = None
     """What became of the head of a model that was trained for something else."""

@@ -1,23 +1,32 @@
-"""What tasks with a head over whole texts share: one text or a pair in, a row of numbers out."""
+"""What tasks with a head over whole texts share: one text or a pair in, a row of numbers out.
+
+A text longer than the model takes is cut, or read in windows that overlap, whose outputs are pooled.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from ftcli.contract import Batch, Example, Row
-from ftcli.data.texts import PAD_TO_MULTIPLE, Frame, pad, set_up, settings, tokenize
+from ftcli.data.texts import PAD_TO_MULTIPLE, Frame, documents, pad, set_up, settings, tokenize
+from ftcli.data.windows import in_windows, unfolded, windows
+from ftcli.errors import UsageError
 from ftcli.models.adapted import input_names
 from ftcli.models.unpadded import FlatRows, known_rows
+from ftcli.recipe.schema import Recipe
 
 
 class TextInputs:
     """Rows to token ids, batches to the head's outputs. A row with a ``text_b`` is a pair."""
 
     first_only = True
+    long_hint = "; --long windows reads single texts whole"
+    recipe: Recipe
     auto_class: Any = AutoModelForSequenceClassification
     tokenizer: Any
     max_length: int
@@ -30,6 +39,7 @@ class TextInputs:
         self._model_inputs: set[str] = {"input_ids", "attention_mask"}
         set_up(tokenizer, max_length)
         self._between: str | None = None
+        self._frame: Frame | None = None
 
     def prepare(self, model: nn.Module) -> None:
         """Learn which inputs the model's forward pass takes."""
@@ -39,11 +49,28 @@ class TextInputs:
         """The token ids of each row."""
         texts = [row["text"] for row in rows]
         if "text_b" not in rows[0]:
+            if self.recipe.long.name == "windows":
+                return self._in_windows(texts)
             return tokenize(self.tokenizer, texts, self.max_length)
         between = self.between()
         return tokenize(
             self.tokenizer, [text + between for text in texts], self.max_length, [row["text_b"] for row in rows]
         )
+
+    def _in_windows(self, texts: Sequence[str]) -> list[Example]:
+        if self._frame is None:
+            self._frame = Frame.of(self.tokenizer)
+        frame = self._frame
+        room = max(1, self.max_length - frame.size)
+        return [
+            in_windows(whole["input_ids"], frame, windows(len(whole["input_ids"]), room, self.recipe.long.overlap))
+            for whole in documents(self.tokenizer, texts)
+        ]
+
+    def refuse_windows_of_pairs(self) -> None:
+        """UsageError where a recipe asks for windows: both texts of a pair have to be seen together."""
+        if self.recipe.long.name == "windows":
+            raise UsageError("long: windows are of single texts, and these come in pairs", hint="--long cut")
 
     def between(self) -> str:
         """What tells the texts of a pair apart where the tokenizer puts nothing between them: the end of a text."""
@@ -56,19 +83,32 @@ class TextInputs:
     def inputs_from(self) -> dict[str, Any] | None:
         """All that `inputs` depends on beside the rows; None where it cannot be told."""
         of_tokenizer = settings(self.tokenizer)
-        return None if of_tokenizer is None else {**of_tokenizer, "max_length": self.max_length}
+        long = {"long": self.recipe.long.name, "overlap": self.recipe.long.overlap}
+        cut = self.recipe.long.name == "cut"
+        return (
+            None if of_tokenizer is None else {**of_tokenizer, "max_length": self.max_length, **({} if cut else long)}
+        )
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """The model's inputs, padded, and where their real tokens are."""
-        padded = pad(self.tokenizer, examples, self.max_length, self.pad_to_multiple)
+        windowed = "windows" in examples[0]
+        rows = unfolded(examples) if windowed else examples
+        padded = pad(self.tokenizer, rows, self.max_length, self.pad_to_multiple)
         batch: Batch = {k: v for k, v in padded.items() if k in self._model_inputs}
         batch["rows"] = FlatRows.of(batch["attention_mask"])
+        if windowed:
+            batch["windows"] = [len(example["windows"]) for example in examples]
         return batch
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """(rows, outputs of the head)."""
         with known_rows(batch["rows"]):
-            return model(**self._of_model(batch)).logits  # type: ignore[no-any-return]
+            logits: Tensor = model(**self._of_model(batch)).logits
+        counts = batch.get("windows")
+        if counts is None or len(counts) == len(logits):
+            return logits
+        parts: tuple[Tensor, ...] = torch.split(logits, counts)
+        return torch.stack([p.mean(0) if self.recipe.long.pooling == "mean" else p.amax(0) for p in parts])
 
     def _of_model(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in batch.items() if k in self._model_inputs and k != "labels"}

@@ -12,7 +12,8 @@ from transformers import AutoModelForTokenClassification
 
 from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
 from ftcli.data.texts import PAD_TO_MULTIPLE, Frame, pad, set_up, settings
-from ftcli.data.words import TAGS, TOKENS, Pieces, owners, pieces_of, split_words, windows
+from ftcli.data.windows import in_windows, owners, unfolded, windows
+from ftcli.data.words import TAGS, TOKENS, Pieces, pieces_of, split_words
 from ftcli.errors import DataError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.metrics.tags import spans, split_tag
@@ -175,14 +176,12 @@ class TokenClassification(BaseTask):
     def _in_windows(self, pieces: Pieces) -> Example:
         """``input_ids`` of all windows one after the other, ``windows`` their lengths, and where in all of it the first
         token of each word is, in the window it is looked at in (-1: nowhere)."""
-        before, after = self.frame.before, self.frame.after
-        room = max(1, self.max_length - len(before) - len(after))
+        room = max(1, self.max_length - self.frame.size)
         parts = windows(len(pieces.ids), room, self.recipe.long.overlap)
-        rows = [np.concatenate([before, pieces.ids[start:end], after]) for start, end in parts]
-        lengths = np.array([len(row) for row in rows], dtype=np.int32)
-        begins = np.cumsum(lengths) - lengths + len(before) - np.array([start for start, _ in parts])
+        example = in_windows(pieces.ids, self.frame, parts)
+        ends = np.cumsum(example["windows"])
+        begins = ends - example["windows"] + len(self.frame.before) - np.array([start for start, _ in parts])
         where = np.where(pieces.first < 0, -1, pieces.first + begins[owners(parts, pieces.first)])
-        example: Example = {"input_ids": np.concatenate(rows).astype(np.int32), "windows": lengths}
         return {**example, "places": where.astype(np.int32)}
 
     def encoding(self) -> Mapping[str, Any] | None:
@@ -193,11 +192,7 @@ class TokenClassification(BaseTask):
         return None if of_tokenizer is None else {**of_tokenizer, **own, "overlap": self.recipe.long.overlap}
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        rows: list[Example] = []
-        for example in examples:
-            for part in np.split(example["input_ids"], np.cumsum(example["windows"])[:-1]):
-                rows.append({"input_ids": part, "token_type_ids": np.zeros(len(part), dtype=np.int32)})
-        padded = pad(self.tokenizer, rows, self.max_length, self.pad_to_multiple)
+        padded = pad(self.tokenizer, unfolded(examples), self.max_length, self.pad_to_multiple)
         batch: Batch = {k: v for k, v in padded.items() if k in self._model_inputs}
         mask = padded["attention_mask"]
         batch["rows"] = FlatRows.of(mask)

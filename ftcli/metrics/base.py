@@ -116,7 +116,7 @@ class PairMetric(_Parent):  # type: ignore[misc]
             citation="",
             inputs_description="",
             features=features,
-            format="numpy" if type(row).__name__ == "Value" else None,
+            format="numpy" if getattr(row, "dtype", None) == "int64" else None,  # of floats that makes float32
         )
 
     def compute(self, *, predictions: Any = None, references: Any = None, **options: Any) -> dict[str, float]:

@@ -10,6 +10,9 @@ import numpy as np
 from ftcli.metrics.base import NumberMetric, as_numbers
 from ftcli.metrics.resample import Floats, from_rows, from_sums
 
+_ROUNDING = 1e-12
+"""Share of a sum of squares below which what is left of it without the mean is but rounding."""
+
 
 class Correlations(NumberMetric):
     """Pearson's and Spearman's correlation; NaN where either side is constant."""
@@ -50,17 +53,19 @@ def regression(predictions: Sequence[float], references: Sequence[float], *, boo
 
 def _of_sums(sums: Floats) -> dict[str, Floats]:
     n, x, y, xx, yy, xy, square, absolute = sums.T
-    spread = (n * xx - x * x) * (n * yy - y * y)
+    of_x, of_y = n * xx - x * x, n * yy - y * y
+    varied = (of_x > _ROUNDING * n * xx) & (of_y > _ROUNDING * n * yy)
     with np.errstate(divide="ignore", invalid="ignore"):
-        correlation = np.where(spread > 0, (n * xy - x * y) / np.sqrt(spread), np.nan)
+        correlation = np.where(varied, (n * xy - x * y) / np.sqrt(of_x * of_y), np.nan)
     return {"pearson": np.clip(correlation, -1, 1), "mse": square / n, "mae": absolute / n}
 
 
 def pearson(x: Floats, y: Floats) -> float:
     """Pearson's correlation of two columns of numbers; NaN where one is constant."""
+    if x.min() == x.max() or y.min() == y.max():
+        return float("nan")
     x, y = x - x.mean(), y - y.mean()
-    size = float(np.sqrt((x @ x) * (y @ y)))
-    return float(np.clip(x @ y / size, -1, 1)) if size > 0 else float("nan")
+    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
 
 
 def ranks(values: Floats) -> Floats:

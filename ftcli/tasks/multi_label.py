@@ -9,7 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
+from ftcli.contract import (
+    Batch,
+    Claim,
+    Column,
+    Evaluation,
+    Example,
+    Outputs,
+    Prediction,
+    Problem,
+    Row,
+    Rows,
+    Table,
+    Verdict,
+)
 from ftcli.data.texts import TEXT
 from ftcli.errors import DataError
 from ftcli.losses.supervised import binary_cross_entropy
@@ -189,6 +202,15 @@ class MultiLabel(TextInputs, BaseTask):
         scores, true = self._scored(rows, predictions)
         found = multi_label(scores, true, self.labels, self.thresholds, bootstrap=bootstrap, seed=seed)
         return Evaluation(**found, details={"thresholds": dict(zip(self.labels, self.thresholds, strict=True))})
+
+    def judge(self, rows: Rows, predictions: Sequence[Prediction]) -> list[Verdict]:
+        """Right is a row all of whose labels are, and no others."""
+        found = []
+        for values, prediction in zip(rows.column("labels"), predictions, strict=True):
+            true = [self.labels[i] for i in np.flatnonzero(self._flags(values))]
+            said = [name for name in self.labels if name in prediction["prediction"]]
+            found.append(Verdict(true == said, ", ".join(true) or "none", ", ".join(said) or "none"))
+        return found
 
     def _scored(self, rows: Rows, predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
         """(rows, labels) each: probabilities, and the true labels as 0 and 1."""

@@ -10,7 +10,20 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
-from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
+from ftcli.contract import (
+    Batch,
+    Claim,
+    Column,
+    Evaluation,
+    Example,
+    Outputs,
+    Prediction,
+    Problem,
+    Row,
+    Rows,
+    Table,
+    Verdict,
+)
 from ftcli.data.texts import PAD_TO_MULTIPLE, Frame, pad, set_up, settings
 from ftcli.data.windows import in_windows, owners, unfolded, windows
 from ftcli.data.words import TAGS, TOKENS, Pieces, pieces_of, split_words
@@ -274,6 +287,14 @@ class TokenClassification(BaseTask):
         # What the model says as it is, and as it is written out, are the same entities.
         given = [written(spans(tags), len(tags), "bio") for tags in given]
         return Evaluation(**entities(given, true, bootstrap=bootstrap, seed=seed))
+
+    def judge(self, rows: Rows, predictions: Sequence[Prediction]) -> list[Verdict]:
+        """Right is a row all of whose entities (of tags that mark none: all of whose tags) are."""
+        found = []
+        for tags, prediction in zip(rows.column("tags"), predictions, strict=True):
+            true, said = (self._learnt(side) for side in (tags, prediction["prediction"]))
+            found.append(Verdict(true == said, " ".join(true), " ".join(said)))
+        return found
 
     def metric_names(self) -> list[str]:
         if self.scheme == "plain":

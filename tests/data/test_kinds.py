@@ -120,7 +120,18 @@ def test_what_is_no_set_of_labels(tmp_path: Path) -> None:
             read_labels(odd)
 
 
-CONLL = "-DOCSTART- -X- O\n\n# of five words\nEU NNP B-ORG\nrejects VBZ O\n\nPeter NNP B-PER\n\n\n# O O\nBlackburn NNP I-PER\n"
+CONLL = """-DOCSTART- -X- O
+
+# a comment of five
+EU NNP B-ORG
+rejects VBZ O
+
+Peter NNP B-PER
+
+
+# O O
+Blackburn NNP I-PER
+"""
 
 
 def test_conll_files(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_a_stage_knows_its_steps(name: str) -> None:
 def test_unknown_name_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown task 'text-clasification'") as caught:
         TASKS.part("text-clasification")
-    assert caught.value.hint == "did you mean 'text-classification' or 'image-classification'?"
+    assert str(caught.value.hint).startswith("did you mean 'text-classification' or '")
 
 
 def test_looking_up_names_imports_nothing() -> None:

@@ -1,4 +1,4 @@
-"""What is particular to tasks over texts: a saved model gives others the same answers, and settings do what they say."""
+"""What is particular to tasks over texts: a saved model answers others the same, settings do what they say."""
 
 from __future__ import annotations
 

@@ -109,7 +109,12 @@ def find(
 
 def _by_name(column: Column, fields: Sequence[str]) -> list[str]:
     folded = {field.strip().lower(): field for field in reversed(fields)}
-    return [folded[name] for name in column.names if name in folded]
+    found = []
+    for name in column.names:
+        parts = sources(column.kind, name, folded)
+        if all(part in folded for part in parts):
+            found.append("+".join(folded[part] for part in parts))
+    return found
 
 
 def _by_type(

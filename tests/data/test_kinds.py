@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ftcli.contract import Column, Data
@@ -14,7 +18,8 @@ from ftcli.data.texts import FIRST, SECOND, TEXT
 from ftcli.data.values import Unusable, read_labels, read_number, read_tags
 from ftcli.data.words import TAGS, TOKENS, split_words
 from ftcli.errors import DataError, UsageError
-from ftcli.recipe.schema import DataRecipe
+from ftcli.models.tokenizers import train_wordpiece
+from ftcli.recipe.schema import DataRecipe, TokenizerRecipe
 from ftcli.tasks.multi_label import LABELS
 from ftcli.tasks.regression import SCORE, Regression
 from ftcli.tasks.token_classification import TokenClassification
@@ -162,6 +167,26 @@ def test_tokens_and_tags_from_every_form(tmp_path: Path) -> None:
     assert read_tags([0, 3]) == [0, 3]
     assert TokenClassification.row_fault({"tokens": ["a", "b"], "tags": ["O"]}) == "2 tokens, but 1 tags"
     assert TokenClassification.row_fault({"tokens": "raw text"}) is None
+
+
+def test_names_of_whole_numbers_in_lists(tmp_path: Path) -> None:
+    """As the Hub's parquet files have tags and sets of labels."""
+    table = pa.Table.from_pylist([{"tokens": ["we", "met", "anna"], "ner_tags": [0, 0, 1]}] * 4)
+    feature = {"feature": {"names": ["O", "B-PER"], "_type": "ClassLabel"}, "_type": "List"}
+    metadata = json.dumps({"info": {"features": {"ner_tags": feature}}}).encode()
+    pq.write_table(table.replace_schema_metadata({b"huggingface": metadata}), tmp_path / "d.parquet")
+    found = read(tmp_path / "d.parquet", (TOKENS, TAGS))
+    assert found.label_names == ("O", "B-PER")
+    task = TokenClassification(train_wordpiece(["we met anna"] * 3, TokenizerRecipe(vocab_size=100), 32), 32)
+    task.fit_labels(found.splits["train"], found.label_names)
+    assert task.labels == ["O", "B-PER", "I-PER"]
+    assert task.encode(list(found.splits["train"]))[0]["tags"].tolist() == [0, 0, 1]
+
+
+def test_columns_that_were_joined_are_found_again(tmp_path: Path) -> None:
+    write_csv([{"text": f"film {i}", "A": i % 2, "B": 0, "c": 1} for i in range(6)], tmp_path / "d.csv")
+    known = replace(LABELS, names=("a+b", *LABELS.names))
+    assert read(tmp_path / "d.csv", (TEXT, known)).columns["labels"] == "A+B"
 
 
 def test_texts_and_json(tmp_path: Path) -> None:

@@ -45,12 +45,16 @@ def made_for(task: str, folder: Path) -> Path | None:
 @pytest.mark.parametrize("file", RECIPES, ids=lambda p: str(p.relative_to(FOLDER)))
 def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
     """The recipe's own settings, on its own model and data where those need no download, two steps long."""
-    from tests.tiny import run_cli
+    from tests.tiny import run_cli, tiny_bert
 
     found = stages(file)
+    distills, first = found[-1].command == "distill", found[0].recipe
     arguments = [found[-1].command, str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
-    if not str(found[0].recipe.model.name).startswith(("preset:", "builtin:")):
-        arguments += ["--model", str(tiny_bert_dir), "--max-length", "32"]
+    if not str(first.model.name).startswith(("preset:", "builtin:")):
+        arguments += ["--student" if distills else "--model", str(tiny_bert_dir), "--max-length", "32"]
+    if distills and first.teacher.name != "self":
+        teacher = tiny_bert(tmp_path / "teacher", labels=["negative", "positive"])
+        arguments += ["--teacher", str(teacher), "--student", str(teacher), "--set", "student.layers=1"]
     for stage in found:
         if not str(stage.recipe.data.name).startswith("builtin:"):
             own = f"stages.{stage.name}." if stage.name else ""

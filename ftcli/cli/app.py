@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from ftcli import __version__
-from ftcli.cli import compare, curve, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
+from ftcli.cli import compare, curve, distill, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
 from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
 from ftcli.text import visible, without_secrets
 
@@ -40,6 +40,10 @@ From texts without labels (and then finetune --model runs/mine):
 With few labels: learn a related task first, and see what that is worth
   ftcli finetune recipes/transfer/imdb-reviews.yaml
   ftcli curve --model bert-base-cased --data small.csv --source-data imdb
+
+\b
+A small model that keeps what a large one can:
+  ftcli distill --teacher runs/big --set student.layers=3 --data imdb
 
 \b
 In a CI pipeline (exit code 4 when the gate is not met):
@@ -85,6 +89,7 @@ def root(
 
 app.command("pretrain")(pretrain.command)
 app.command("finetune")(finetune.command)
+app.command("distill")(distill.command)
 app.command("evaluate")(evaluate.command)
 app.command("predict")(predict.command)
 app.command("compare")(compare.command)

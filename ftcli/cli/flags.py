@@ -41,6 +41,10 @@ FLAGS: Mapping[str, str] = {
 
 _METAVARS = {
     "model": "M",
+    "teacher": "RUN|M",
+    "student": "RUN|M",
+    "unlabelled": "D",
+    "until": "CONTRACT",
     "data": "D",
     "task": "T",
     "objective": "O",
@@ -66,6 +70,15 @@ def option(flag: str, key: Key) -> inspect.Parameter:
     )
 
 
+DISTILLING = {
+    "teacher": "teacher.name",
+    "student": "model.name",
+    "unlabelled": "distill.unlabelled",
+    "until": "distill.until",
+    "baseline": "distill.baseline",
+    **{name: path for name, path in FLAGS.items() if name != "model"},
+}
+"""The same for distillation, whose model is the student."""
 SCORING = {**FLAGS, "batch-size": "eval.batch_size"}
 """The same for commands that do not train."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.cli.render import show_report
-from ftcli.errors import UsageError
+from ftcli.errors import GateError, UsageError
 from ftcli.recipe.duration import parse_duration
 from ftcli.recipe.stages import Chain, resolve_run
 
@@ -45,6 +45,7 @@ def launch(
         last = settings.command
         raise UsageError(f"the last stage of {recipe} is a {last}", hint=f"ftcli {last} {recipe}")
     work: Any = import_module(f"ftcli.runs.{'chain' if isinstance(settings, Chain) else command}")
+    from ftcli.metrics.gates import failures
     from ftcli.trackers.console import Console
 
     console = Console(quiet=quiet)
@@ -54,14 +55,19 @@ def launch(
             print(json.dumps(facts, indent=2))
         return
     result = work.run(settings, console, resume=resume, deadline=deadline)
-    if result.report is None:
+    report = result.report
+    if report is None:
+        text = (result.folder.path / "report.json").read_text(encoding="utf-8")
+        report = json.loads(text)
         if as_json:  # a document either way: that of the run as it was finished
-            print((result.folder.path / "report.json").read_text(encoding="utf-8"), end="")
-        return
-    show_report(result.report, as_json=as_json)
-    data = (settings.stages[-1].recipe if isinstance(settings, Chain) else settings).data.name
-    for line in closing(result.folder.path, data or "", result.report):
-        console.info(line)
+            print(text, end="")
+    else:
+        show_report(report, as_json=as_json)
+        data = (settings.stages[-1].recipe if isinstance(settings, Chain) else settings).data.name
+        for line in closing(result.folder.path, data or "", report):
+            console.info(line)
+    if missed := failures(report.get("gates") or ()):
+        raise GateError(f"gate not met: {'; '.join(missed)}")
 
 
 def deadline_of(budget: str | None) -> float | None:

@@ -7,13 +7,12 @@ import json
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from ftcli.contract import Row
-from ftcli.data.reader import Places
 from ftcli.data.spool import Numbers, Spool
 
 _PENDING_ROWS = 10_000
@@ -132,9 +131,9 @@ class Origins:
         self._lines = array("q")
         """... and its line."""
         self._starts: list[int] = []
-        self._places: list[Places] = []
+        self._places: list[Callable[[int], str]] = []
 
-    def begin(self, places: Places) -> None:
+    def begin(self, places: Callable[[int], str]) -> None:
         """Rows added from now on are of this file."""
         self._starts.append(self._count)
         self._places.append(places)

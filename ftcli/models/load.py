@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,6 +71,8 @@ class Source:
     """Positions that a method takes for itself."""
     quantize: str = "none"
     """How the weights are kept, as in `method.quantize`."""
+    cut: Callable[[nn.Module], None] | None = None
+    """What makes the model smaller once its weights are read."""
 
     @property
     def processor(self) -> Any:
@@ -221,6 +224,13 @@ def load_weights(
 
     `hint` says what to do where the architecture has no such model (a UsageError).
     """
+    model, fresh = _load(source, auto_class, copy.deepcopy(config) if source.cut else config, hint)
+    if source.cut is not None:
+        source.cut(model)
+    return model.float(), fresh
+
+
+def _load(source: Source, auto_class: Any, config: PretrainedConfig, hint: str | None) -> tuple[nn.Module, list[str]]:
     if source.base is not None:
         return _load_adapted(source, auto_class, config)
     try:

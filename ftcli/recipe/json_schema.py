@@ -52,9 +52,12 @@ def _property(key: Key) -> dict[str, Any]:
         return {"type": "object", "description": key.help}
     found: dict[str, Any] = {"description": key.help, "default": key.default}
     options = get_args(key.annotation) if get_origin(key.annotation) in (Union, types.UnionType) else (key.annotation,)
+    lists = [o for o in options if get_origin(o) is list]
     literal = next((o for o in options if get_origin(o) is Literal), None)
     plain = [o for o in options if o in _TYPES and o is not type(None)]
-    if literal is not None and plain:
+    if lists:
+        found["anyOf"] = [_shape(o) for o in options]
+    elif literal is not None and plain:
         found["anyOf"] = [*({"type": _TYPES[o]} for o in options if o in _TYPES), {"enum": list(get_args(literal))}]
     elif literal is not None:
         found["enum"] = list(get_args(literal)) + ([None] if type(None) in options else [])
@@ -63,3 +66,11 @@ def _property(key: Key) -> dict[str, Any]:
         found["type"] = names[0] if len(names) == 1 else names
     found.update({_BOUNDS[b]: v for b, v in key.bounds.items() if b in _BOUNDS})
     return found
+
+
+def _shape(option: Any) -> dict[str, Any]:
+    if get_origin(option) is list:
+        return {"type": "array", "items": _shape(get_args(option)[0])}
+    if get_origin(option) is Literal:
+        return {"enum": list(get_args(option))}
+    return {"type": _TYPES[option]}

@@ -235,6 +235,9 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def _convert(option: Any, value: Any) -> tuple[bool, Any]:
+    if get_origin(option) is list:
+        parts = [_convert(get_args(option)[0], part) for part in value] if isinstance(value, list) else []
+        return bool(parts) and all(accepted for accepted, _ in parts), [converted for _, converted in parts]
     if get_origin(option) is Literal:
         return value in get_args(option) and isinstance(value, str), value
     if option is bool:
@@ -270,7 +273,8 @@ def _check_bounds(key: Key, value: Any, name: str) -> None:
 
 def describe_type(key: Key) -> str:
     """The key's type in words."""
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    names |= {list[int]: "a list of whole numbers", list[str]: "a list of texts", type(None): "null"}
     words = [
         " or ".join(f"'{a}'" for a in get_args(o)) if get_origin(o) is Literal else names.get(o, "a mapping")
         for o in _alternatives(key.annotation)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ftcli.recipe.bounds import bounded as _key
+from ftcli.recipe.distill_schema import DistillRecipe, StudentRecipe, TeacherRecipe
 from ftcli.recipe.method import MethodRecipe
 from ftcli.recipe.regularize import RegularizeRecipe
 from ftcli.recipe.task_schema import LongRecipe, MultiLabelRecipe, RegressionRecipe, TagsRecipe
@@ -295,6 +296,9 @@ class Recipe:
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     schedule: ScheduleRecipe = field(default_factory=ScheduleRecipe)
     regularize: RegularizeRecipe = field(default_factory=RegularizeRecipe)
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    student: StudentRecipe = field(default_factory=StudentRecipe)
+    distill: DistillRecipe = field(default_factory=DistillRecipe)
     pretrain: PretrainRecipe = field(default_factory=PretrainRecipe)
     generation: GenerationRecipe = field(default_factory=GenerationRecipe)
     long: LongRecipe = field(default_factory=LongRecipe)

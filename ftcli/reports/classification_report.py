@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
-from ftcli.reports import facts
+from ftcli.reports import distillation, facts
 from ftcli.reports.facts import Line, Report
 from ftcli.text import visible
 
@@ -35,6 +35,7 @@ def as_text(report: Report) -> str:
         blocks.append("\n".join(facts.headline(*entry) for entry in facts.headlines(report)))
     else:
         blocks.append(_text_metrics(report))
+    blocks.append(distillation.as_text(report))
     blocks.append("\n".join(f"gate {visible(facts.gate_line(gate))}" for gate in report.get("gates") or ()))
     blocks.append(visible(facts.origin(report)))
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -95,6 +96,8 @@ def as_rich(report: Report) -> RenderableType:
         blocks += [Text(facts.headline(*entry), style="bold") for entry in facts.headlines(report)]
     else:
         blocks.append(_rich_metrics(report))
+    if compared := distillation.as_text(report):
+        blocks.append(Text(f"\n{compared}\n", no_wrap=True, overflow="fold"))
     for gate in report.get("gates") or ():
         blocks.append(Text(f"gate {visible(facts.gate_line(gate))}", style="green" if gate["passed"] else "bold red"))
     return Group(*blocks, Text(visible(facts.origin(report)), style="dim"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ftcli.reports import facts
+from ftcli.reports import distillation, facts
 from ftcli.reports.facts import Line, Report
 from ftcli.text import visible
 
@@ -22,6 +22,9 @@ def as_markdown(report: Report) -> str:
         sections += ["## Confusion matrix", "Rows: true labels; columns: predicted labels.", _matrix(report)]
     elif report.get("confusion_matrix") and facts.most_confused(report):
         sections += ["## Most frequent mistakes", _confusions(report)]
+    for heading, (header, rows) in distillation.tables(report):
+        sections += [f"## {escape(heading).capitalize()}", table(header, [[escape(c) for c in row] for row in rows])]
+    sections += [escape(said) for said in distillation.sentences(report)]
     if report.get("gates"):
         sections += ["## Gates", "\n".join(f"- {escape(facts.gate_line(gate))}" for gate in report["gates"])]
     return "\n\n".join(sections) + "\n"

@@ -27,6 +27,9 @@ PIPELINES: Mapping[str, tuple[str, str]] = {
 """Task or objective -> the transformers pipeline that runs the model, and how that is called."""
 
 
+_DONE = {"pretrain": "pretrained", "distill": "distilled"}
+
+
 def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:
     """README.md of the model folder: front matter that the Hub reads, facts of the run, scores, how to use it."""
     recipe, data, name = parts.recipe, parts.data, parts.task.name
@@ -35,17 +38,18 @@ def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:
     pipeline, _ = PIPELINES.get(name, (None, ""))
     tag = f"pipeline_tag: {pipeline}\n" if pipeline is not None else ""
     length = f"\n- at most {recipe.train.max_length} tokens per text" if recipe.train.max_length is not None else ""
+    teacher = f"- learns from: `{_plain(recipe.teacher.name)}`\n" if recipe.teacher.name else ""
     return f"""---
 library_name: transformers
 {tag}tags: [ftcli]
 ---
 
-# {base}, {"pretrained" if command == "pretrain" else "fine-tuned"} on {_plain(data.name)}
+# {base}, {_DONE.get(command, "fine-tuned")} on {_plain(data.name)}
 
 Made by `ftcli {command}`; the recipe that repeats it is `recipe.yaml` in the run folder.
 
 - starts from: `{base}`
-- {"objective" if command == "pretrain" else "task"}: {name}
+{teacher}- {"task" if recipe.objective is None else "objective"}: {name}
 - data: `{_plain(data.name)}`, {len(data.splits["train"]):,} training rows
 - state: step {best.step:,} (epoch {best.epoch:.2f}), the best {best.metric} on the validation split
 - seed {recipe.seed}, learning rate {recipe.optimizer.lr:g}, {recipe.train.step_in_words} per step{length}

@@ -29,6 +29,7 @@ from ftcli.runs.learner import learner, regularizers
 from ftcli.runs.names import check_names
 from ftcli.runs.recognise import recognised
 from ftcli.runs.split_texts import WORDED, SplitTexts
+from ftcli.runs.students import cut_student
 from ftcli.tasks import TASKS
 from ftcli.trackers.console import Console
 
@@ -92,6 +93,8 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
             f"objective {recipe.objective} is what pretraining has; fine-tuning has a task",
             hint="ftcli pretrain RECIPE, and then ftcli finetune --model RUN",
         )
+    if recipe.teacher.name is not None:
+        raise UsageError("teacher.name is for ftcli distill", hint=f"ftcli distill --teacher {recipe.teacher.name} ...")
     place, source = look_up(recipe, console)
     recipe = recognised(recipe, source, console)
     kind = task_class(recipe, source)
@@ -99,6 +102,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=splits, row_fault=kind.row_fault)
     check_columns(data, kind.columns, console)
     source = with_tokenizer(source, data, recipe, kind.columns, console)
+    source = cut_student(source, [data.splits["train"]], recipe, console)
     task: Task = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
     # A few rows of many classes need not hold them all; they are classes all the same.
     task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))

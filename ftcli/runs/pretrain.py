@@ -23,6 +23,7 @@ from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
 from ftcli.runs.results import build_report, deployed, score, write_model, write_reports
+from ftcli.runs.students import cut_student
 from ftcli.runs.training import Result, Session, Steps
 from ftcli.trackers.console import Console
 
@@ -70,6 +71,7 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
         data = load_data(recipe.data, columns, seed=recipe.seed, splits=("train", "validation"))
     check_columns(data, columns, console)
     source = with_tokenizer(source, data, recipe, columns, console)
+    source = cut_student(source, [], recipe, console)
     objective = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
     return build(recipe, console, place, source, data, objective)
 

@@ -21,6 +21,7 @@ FREE = (
     "log.",
     "generation.",
     "eval.batch_size",
+    "teacher.cache",
     "train.device",
     "train.activation_checkpointing",
     "train.compile",

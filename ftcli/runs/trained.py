@@ -130,9 +130,9 @@ def _as_saved(recipe: Recipe, source: Source) -> Recipe:
     return replace(recipe, task=problem if problem is not None else by_modality(source))
 
 
-def open_trained(recipe: Recipe) -> Trained:
+def open_trained(recipe: Recipe, *, whole: bool = False) -> Trained:
     """The model of ``recipe.model`` with its own labels; UsageError where it has no trained head."""
-    return with_weights(look_up(recipe))
+    return with_weights(look_up(recipe), whole=whole)
 
 
 def look_up(recipe: Recipe) -> Known:
@@ -149,9 +149,10 @@ def look_up(recipe: Recipe) -> Known:
     return Known(replace(recipe, task=task.name), source, task, precision)
 
 
-def with_weights(known: Known) -> Trained:
-    """The model itself, on its device."""
+def with_weights(known: Known, *, whole: bool = False) -> Trained:
+    """The model itself, on its device; with `whole` its last layer is computed for every token, for whoever looks
+    inside."""
     recipe, task, device = known.recipe, known.task, known.precision.device
     model = task.load_model(known.source)
-    speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
+    speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only and not whole)
     return Trained(recipe, known.source, task, known.precision, model)

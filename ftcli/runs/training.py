@@ -261,6 +261,10 @@ def build_loop(
     parts.method.begin(parts.model, total)
     parts.regularizers.begin(total, optimizer)
     hooks: list[Hook] = [parts.method, *parts.regularizers.parts.values()]
+    taught: Any = parts.learner
+    if hasattr(taught, "after_step"):
+        taught.begin(parts.model, total)
+        hooks.append(taught)
     return Loop(
         parts.learner,
         parts.model,

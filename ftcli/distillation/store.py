@@ -1,0 +1,121 @@
+"""A teacher's answers on disk: safetensors in portions of rows, found by content, written as they come.
+
+An entry is a folder named after a hash of all that its answers depend on. Each portion is written beside and renamed,
+so that whoever is stopped goes on where it was, and two runs may fill one entry at the same time. What is damaged
+counts as missing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+PORTION = 512
+"""Rows of a file."""
+LARGEST = 20 << 30
+"""Bytes of all entries together; the least recently used go first."""
+_BY_TOKEN = "lengths"
+
+
+class AnswerStore:
+    """The answers to `count` rows, in the order of the rows."""
+
+    def __init__(self, folder: Path, key: str, count: int, names: Sequence[str]) -> None:
+        self.folder, self.path, self.count, self.names = folder, folder / key, count, sorted(names)
+        self._open: dict[int, Any] = {}
+        self._ends: dict[int, np.ndarray] = {}
+        with suppress(OSError):
+            os.utime(self.path)  # used now
+
+    def missing(self) -> list[range]:
+        """Rows of the portions that are not there yet."""
+        return [rows for portion, rows in enumerate(self._portions()) if not self._whole(portion, len(rows))]
+
+    def write(self, rows: range, answers: Sequence[Mapping[str, Tensor]]) -> None:
+        """A portion: the answers to each of its rows. OSError where it cannot be written."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tensors = joined(answers)
+        by_token = next((name for name in self.names if is_by_token(name)), None)
+        lengths = [len(one[by_token]) if by_token is not None else 0 for one in answers]
+        tensors[_BY_TOKEN] = torch.tensor(lengths, dtype=torch.int64)
+        handle, beside = tempfile.mkstemp(prefix=".partial-", dir=self.path)
+        os.close(handle)
+        try:
+            save_file({name: x.contiguous() for name, x in tensors.items()}, beside)
+            Path(beside).replace(self._file(rows.start // PORTION))
+        finally:
+            with suppress(OSError):
+                os.unlink(beside)
+
+    def row(self, row: int) -> dict[str, Tensor]:
+        """The answers to one row: (...,), or (tokens, width)."""
+        portion, at = divmod(row, PORTION)
+        if portion not in self._open:
+            opened: Any = safe_open(self._file(portion), "pt")
+            self._ends[portion] = np.concatenate([[0], np.cumsum(opened.get_tensor(_BY_TOKEN).numpy())])
+            self._open[portion] = {name: opened.get_slice(name) for name in self.names}
+        slices, ends = self._open[portion], self._ends[portion]
+        return {
+            name: slices[name][int(ends[at]) : int(ends[at + 1])] if is_by_token(name) else slices[name][at : at + 1][0]
+            for name in self.names
+        }
+
+    def _portions(self) -> Iterator[range]:
+        return (range(start, min(start + PORTION, self.count)) for start in range(0, self.count, PORTION))
+
+    def _file(self, portion: int) -> Path:
+        return self.path / f"rows-{portion:06d}.safetensors"
+
+    def _whole(self, portion: int, rows: int) -> bool:
+        file = self._file(portion)
+        try:
+            with safe_open(file, "pt") as opened:
+                found = set(opened.keys()) == {*self.names, _BY_TOKEN}
+                return found and opened.get_slice(_BY_TOKEN).get_shape() == [rows]
+        except (OSError, SafetensorError):
+            with suppress(OSError):
+                file.unlink()
+            return False
+
+    def make_room(self) -> None:
+        """Remove the entries used longest ago, other than this one, while all are too large."""
+        found = []
+        with suppress(OSError):
+            for entry in self.folder.iterdir():
+                with suppress(OSError):
+                    size = sum(file.stat().st_size for file in entry.iterdir())
+                    found.append((entry.stat().st_mtime, size, entry))
+        total = sum(size for _, size, _ in found)
+        for _, size, entry in sorted(found):
+            if total <= LARGEST:
+                return
+            if entry != self.path:
+                shutil.rmtree(entry, ignore_errors=True)
+                total -= size
+
+
+def joined(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Answers to rows as answers to a batch: (rows, ...), or of tokens all end to end."""
+    return {name: torch.cat([one[name] if is_by_token(name) else one[name][None] for one in each]) for name in each[0]}
+
+
+def parted(answers: Mapping[str, Tensor], lengths: Sequence[int]) -> list[dict[str, Tensor]]:
+    """Answers to a batch as answers to rows."""
+    split = {name: torch.split(x, list(lengths)) if is_by_token(name) else x.unbind(0) for name, x in answers.items()}
+    return [{name: parts[row] for name, parts in split.items()} for row in range(len(lengths))]
+
+
+def is_by_token(name: str) -> bool:
+    """Whether an answer has a part for each token."""
+    return name.split(".")[0] in ("hidden", "query", "key", "value")

@@ -1,0 +1,44 @@
+"""The student without its teacher: the same model, rows, steps and seed, labels alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ftcli.engine.seeding import seed_everything
+from ftcli.models.load import Source
+from ftcli.recipe.distill_schema import DistillRecipe, TeacherRecipe
+from ftcli.runs import finetune, training
+from ftcli.runs.encode import encode
+from ftcli.runs.folder import RunFolder
+from ftcli.runs.parts import build
+from ftcli.runs.training import Session
+from ftcli.trackers.console import Console
+
+FOLDER = "baseline"
+_SPLITS = ("train", "validation", "test")
+
+
+def train_baseline(session: Session, source: Source) -> dict[str, Any]:
+    """Train it into the run folder's baseline/, a run folder of its own, and give its report; `ftcli finetune` repeats
+    it. Raises what training does where the run is asked to stop; the next time it goes on."""
+    parts, console = session.parts, session.console
+    folder = RunFolder(session.folder.path / FOLDER)
+    folder.path.mkdir(exist_ok=True)
+    if folder.finished:
+        report: dict[str, Any] = json.loads((folder.path / "report.json").read_text(encoding="utf-8"))
+        return report
+    recipe = replace(parts.recipe, teacher=TeacherRecipe(), distill=DistillRecipe(), out=None)
+    splits = {name: rows for name, rows in parts.data.splits.items() if name in _SPLITS}
+    prints = {name: parts.data.fingerprints[name] for name in splits}
+    data = replace(parts.data, splits=splits, fingerprints=prints)
+    seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
+    alone = build(recipe, Console(quiet=True), parts.scoring, source, data, parts.task)
+    console.info("the same student without its teacher")
+    begun = (folder.path / "recipe.yaml").is_file()
+    inner = training.begin(alone, folder, console, session.stop, "finetune", resume=begun)
+    examples = encode(alone, "train", console, session.stop)
+    validation = encode(alone, "validation", console, session.stop)
+    return training.fit(inner, examples, validation, partial(finetune.finish, inner, validation))

@@ -131,6 +131,8 @@ def settled(recipe: Recipe) -> Recipe:
             )
     if recipe.distill.sequences and recipe.objective is None:
         raise UsageError("distill.sequences is for language models", hint="--objective clm")
+    if recipe.long.name != "cut":
+        raise UsageError("long texts read in windows cannot be distilled yet", hint="--set long.name=cut")
     read_ways(recipe.distill.augment_how)
     return recipe
 

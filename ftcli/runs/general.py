@@ -90,8 +90,8 @@ class Generally:
         if recipe.train.max_length is None:
             longest = min(source.longest, *(teacher.trained.source.longest for teacher in self.teachers))
             recipe = replace(recipe, train__max_length=min(longest, source.max_length(None)))
-        data = load_corpus(recipe.data, recipe.corpus, kind.func.columns, seed=recipe.seed)
-        check_columns(data, kind.func.columns, console)
+        data = load_corpus(recipe.data, recipe.corpus, kind.columns, seed=recipe.seed)
+        check_columns(data, kind.columns, console)
         source = cut_student(source, [], recipe, console)
         objective = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
         prints = {f"teacher {i + 1}": teacher.fingerprint for i, teacher in enumerate(self.teachers)}

@@ -53,7 +53,7 @@ FLAGS = [
     case(f"{TRAIN} {GOOD} --device gpu", 2, "gpu", "cuda"),
     case(f"{TRAIN} {GOOD} --device cuda:7", 2, "cuda:7"),
     case(f"{TRAIN} {GOOD} --task text-clasification", 2, "text-clasification", "text-classification"),
-    case(f"{TRAIN} {GOOD} --method lora-x", 2, "lora-x", "full"),
+    case(f"{TRAIN} {GOOD} --method lora-x", 2, "lora-x", "adalora"),
     case(f"{TRAIN} {GOOD} --seed -1", 2, "seed", "-1"),
     case(f"{TRAIN} {GOOD} --set train.epochs", 2, "train.epochs", "="),
     case(f"{TRAIN} {GOOD} --set train.epoch=2", 2, "train.epoch", "train.epochs"),

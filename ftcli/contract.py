@@ -44,6 +44,8 @@ class Column:
     """False: may be absent."""
     answer: bool = False
     """True for what the model is to tell: not looked at when predicting, and a split may lack it as a whole."""
+    unless: str | None = None
+    """A role that makes up for this one: where that is found, this one may be absent."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class Task(Learner, Protocol):
     """What learning the labels found worth saying."""
     long_hint: str
     """What is said after the number of texts that were cut: what to do about it, if anything."""
+    gathers: str | None
+    """A role whose equal values make one row of several, the values of the others in lists; None leaves rows alone."""
     settles: bool
     """True where `settle` has something to do, which takes another pass over the validation split."""
 
@@ -171,6 +175,10 @@ class Task(Learner, Protocol):
     def row_fault(row: Row) -> str | None:
         """What is wrong with a row whose values are each fine by themselves (tags that are fewer than its tokens); of
         a row to predict the answers are missing."""
+
+    @staticmethod
+    def gather(rows: Sequence[Row]) -> Row:
+        """Rows with the same value in the role `gathers` as one."""
 
     @classmethod
     def recognise(cls, table: Table) -> Claim | None:

@@ -30,6 +30,7 @@ FLAGS: Mapping[str, str] = {
     "precision": "train.precision",
     "device": "train.device",
     "limit": "data.limit",
+    "candidates": "ranking.candidates",
     "text-column": "data.text_column",
     "label-column": "data.label_column",
     "columns": "data.columns",
@@ -50,6 +51,7 @@ _METAVARS = {
     "objective": "O",
     "method": "NAME",
     "device": "DEVICE",
+    "candidates": "FILE",
     "columns": "ROLE=NAME,...",
 }
 

@@ -13,7 +13,7 @@ from ftcli.errors import DataError
 
 _FLAGS = (
     "task", "objective", "batch-size", "max-length", "long", "precision", "device", "text-column", "columns",
-    "encoding", "trust-remote-code",
+    "encoding", "candidates", "trust-remote-code",
 )  # fmt: skip
 
 
@@ -42,6 +42,7 @@ def command(
       echo "a fine film" | ftcli predict runs/first
       ftcli predict runs/first reviews.csv --output predictions.jsonl
       zcat log.txt.gz | ftcli predict runs/first | grep negative
+      ftcli predict runs/replies questions.txt --candidates replies.txt
     """
     values = given_values(flags, set_ or ())
     from ftcli.runs import predict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from ftcli.data.reader import Options, Raw, Reader
 from ftcli.data.values import sources
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.recipe.schema import DataRecipe
+
+_NUMBER = re.compile(r"[ _-]?(\d+|[a-z])")
 
 
 def told(recipe: DataRecipe, columns: Sequence[Column]) -> dict[str, str]:
@@ -87,11 +90,14 @@ def find(
                 found[column.role] = named[0]
                 if len(named) > 1:
                     notes.append(f"{column.role} column: '{named[0]}' (there is also {_listed(named[1:])})")
+            elif series := numbered(column, [field for field in reader.fields if field not in found.values()]):
+                found[column.role] = "+".join(series)
+                notes.append(f"{column.role}: {_listed(series)}")
     values = {field: [raw.values.get(field) for raw in sample if raw.values is not None] for field in reader.fields}
     guessed: list[str] = []
     # Answers first: they are the easier to tell, and what is left is more surely the text.
     for column in sorted(columns, key=lambda column: not column.answer):
-        if column.role not in found and (column.required or column.kind != "text"):
+        if column.role not in found and column.unless not in found and (column.required or column.kind != "text"):
             left = {f: v for f, v in values.items() if f not in found.values()}
             alike = [c for c in columns if c.kind == column.kind and c.answer == column.answer and c.role not in found]
             for role, chosen in _by_type(column, reader, left, alike).items():
@@ -115,6 +121,21 @@ def _by_name(column: Column, fields: Sequence[str]) -> list[str]:
         if all(part in folded for part in parts):
             found.append("+".join(folded[part] for part in parts))
     return found
+
+
+def numbered(column: Column, fields: Sequence[str]) -> tuple[str, ...]:
+    """Columns such as ``ending0``, ``ending1``, ... or ``option_a``, ``option_b``, ..., in their order, that fill one
+    role together; none where no two go by a name of `column`, or its kind is of one column each."""
+    for stem in column.names if column.kind in ("texts", "json") else ():
+        found = {}
+        for field in fields:
+            name = field.strip().lower()
+            match = _NUMBER.fullmatch(name[len(stem) :]) if name.startswith(stem) else None
+            if match is not None:
+                found[int(match[1]) if match[1].isdigit() else ord(match[1])] = field
+        if len(found) > 1:
+            return tuple(found[number] for number in sorted(found))
+    return ()
 
 
 def _by_type(

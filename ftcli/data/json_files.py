@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ftcli.data.lines import open_lines
 from ftcli.data.reader import Options, Places, Raw, Reader
+from ftcli.data.squad import questions_of
 from ftcli.data.text_files import json_kind, known_fields, object_record, open_json_lines
 from ftcli.errors import DataError
 
@@ -64,7 +66,7 @@ def _wrapped_rows(text: str, name: str) -> Iterator[Raw]:
     if field is None:
         found = f"an object with {', '.join(document)}" if isinstance(document, dict) else json_kind(document)
         raise DataError(f"{name}: {found}, where a list of objects (or JSON lines) is needed")
-    for row, value in enumerate(document[field], 1):
+    for row, value in enumerate(chain.from_iterable(map(questions_of, document[field])), 1):
         yield object_record(value, row)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ftcli.contract import Column, Data, Problem
 from ftcli.data.checks import RowFault, listed, raise_problems
 from ftcli.data.columns import find, read_options, unlike_names
+from ftcli.data.groups import Gather, gathered
 from ftcli.data.lines import check_encoding
 from ftcli.data.read import Split, check_fields, class_names, read_split, sample
 from ftcli.data.reader import Raw, Reader
@@ -28,11 +29,12 @@ def load(
     seed: int,
     splits: Sequence[str],
     row_fault: RowFault | None = None,
+    gathers: tuple[str, Gather] | None = None,
 ) -> Data:
     """Read the splits asked for (and the training split where validation has to be held out of it); `row_fault` is the
-    task's own."""
+    task's own, and `gathers` the role by which it makes one row of several, and how."""
     check_encoding(recipe.encoding)
-    work = _Loading(recipe, columns, open_source(recipe), row_fault)
+    work = _Loading(recipe, columns, open_source(recipe), row_fault, gathers)
     actual = work.choose(splits)
     for role in sorted(actual, key=lambda role: _ORDER.index(role) if role in _ORDER else len(_ORDER)):
         work.read(role, actual[role], alone=len(splits) == 1)
@@ -76,6 +78,7 @@ class _Loading:
     columns: tuple[Column, ...]
     source: Source
     row_fault: RowFault | None
+    gathers: tuple[str, Gather] | None
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
@@ -133,6 +136,8 @@ class _Loading:
                 raise DataError(f"{self.source.name}: split {split} has no labels (all missing or -1)")
             self.notes.append(f"split {split} has no labels and is not used")
             return
+        if self.gathers is not None and len(result.rows):
+            result = replace(result, rows=gathered(result.rows, *self.gathers))
         self.found[role] = result
         self.problems.extend(result.problems)
         self.names = class_names(readers) or self.names

@@ -178,9 +178,13 @@ def parse_object(text: str, line: int) -> Raw:
 
 
 def object_record(value: Any, line: int) -> Raw:
-    """A parsed JSON value as a record: only objects are."""
+    """A parsed JSON value as a record: only objects are. A question with its choices inside it, as AI2 publishes them,
+    gives two fields."""
     if not isinstance(value, dict):
         return Raw(line, None, f"{json_kind(value)} where a JSON object is needed")
+    inside = value.get("question")
+    if isinstance(inside, dict) and "stem" in inside and "choices" in inside:
+        value = {**value, "question": inside["stem"], "choices": inside["choices"]}
     return Raw(line, value)
 
 

@@ -14,7 +14,7 @@ from ftcli.data.text_files import json_kind
 
 SEPARATORS = ("|", ";", ",")
 """What separates the labels of a cell where nobody says, the surest sign first."""
-JOINED: frozenset[Kind] = frozenset({"labels", "texts"})
+JOINED: frozenset[Kind] = frozenset({"labels", "texts", "json"})
 """Kinds that several columns may fill together, named as ``first+second``."""
 _YES, _NO = {"1", "1.0", "true", "yes"}, {"0", "0.0", "false", "no", ""}
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
@@ -190,12 +190,15 @@ def sources(kind: Kind, field: str, fields: Sequence[str] | Mapping[str, Any]) -
 
 
 def value_of(kind: Kind, field: str, values: Mapping[str, Any]) -> Any:
-    """The value of a record as it stands in the file; of joined columns, labels by name and texts in a list."""
+    """The value of a record as it stands in the file; of joined columns, labels by name, others in a list (of texts
+    those that are there)."""
     names = sources(kind, field, values)
     if len(names) == 1:
         return values.get(names[0])
     if kind == "labels":
         return {name: values.get(name) for name in names}
+    if kind == "json":
+        return [values.get(name) for name in names]
     return [values[name] for name in names if values.get(name) not in (None, "")]
 
 

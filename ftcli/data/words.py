@@ -74,16 +74,55 @@ def pieces_of(tokenizer: Any, rows: Sequence[Sequence[str]]) -> list[Pieces]:
     """The tokens of each row of words; a word has the tokens that a text of them, with spaces between, gives it."""
     if not is_plain_fast(tokenizer):
         return [_word_by_word(tokenizer, words) for words in rows]
+    encodings = _whole(tokenizer, [" ".join(words) for words in rows])
+    return [_aligned(encoding, words) for encoding, words in zip(encodings, rows, strict=True)]
+
+
+def _whole(tokenizer: Any, texts: Sequence[str]) -> list[Any]:
+    """What the Rust tokenizer makes of each text, uncut and without special tokens."""
     core = tokenizer.backend_tokenizer
     kept = core.truncation
     core.no_truncation()
     core.no_padding()
     try:
-        encodings = core.encode_batch([" ".join(words) for words in rows], add_special_tokens=False)
+        found: list[Any] = core.encode_batch(list(texts), add_special_tokens=False)
     finally:
         if kept is not None:
             core.enable_truncation(**kept)
-    return [_aligned(encoding, words) for encoding, words in zip(encodings, rows, strict=True)]
+    return found
+
+
+@dataclass(frozen=True)
+class Spots:
+    """The tokens of a text, without special ones, and where in the text each is."""
+
+    ids: np.ndarray
+    """(tokens,)"""
+    starts: np.ndarray
+    """(tokens,) first character."""
+    ends: np.ndarray
+    """(tokens,) the one after the last character."""
+
+
+def spots_of(tokenizer: Any, texts: Sequence[str]) -> list[Spots]:
+    """The tokens of each text with their places; where the tokenizer does not tell them, those of their words."""
+    if not is_plain_fast(tokenizer):
+        return [_spots_of_words(tokenizer, text) for text in texts]
+    found = []
+    for encoding in _whole(tokenizer, texts):
+        offsets = np.array(encoding.offsets, dtype=np.int32).reshape(-1, 2)
+        found.append(Spots(np.array(encoding.ids, dtype=np.int32), offsets[:, 0].copy(), offsets[:, 1].copy()))
+    return found
+
+
+def _spots_of_words(tokenizer: Any, text: str) -> Spots:
+    columns: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for start, end in split_words(text):
+        ids = tokenizer(text[start:end], add_special_tokens=False)["input_ids"]
+        for column, values in zip(columns, (ids, [start] * len(ids), [end] * len(ids)), strict=True):
+            column.extend(values)
+    ids, starts, ends = (np.array(column, dtype=np.int32) for column in columns)
+    return Spots(ids, starts, ends)
 
 
 def _aligned(encoding: Any, words: Sequence[str]) -> Pieces:

@@ -39,13 +39,19 @@ def encode_rows(encode: Encode, rows: Rows, on_rows: Callable[[int], None] | Non
 
     for row in rows:
         chunk.append(row)
-        characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        characters += sum(map(_characters, row.values()))
         characters += ENCODE_CHARACTERS // IMAGES_AT_A_TIME if "image" in row else 0
         if len(chunk) >= ENCODE_CHUNK or characters >= ENCODE_CHARACTERS:
             flush()
             characters = 0
     flush()
     return found.finish()
+
+
+def _characters(value: object) -> int:
+    if isinstance(value, list):
+        return sum(map(_characters, value))
+    return len(value) if isinstance(value, str) else 0
 
 
 def batches_by_length(sizes: npt.ArrayLike, rows_per_batch: int | None, tokens_per_batch: int) -> Iterator[np.ndarray]:

@@ -10,6 +10,8 @@ METRICS = Table(
         "balanced_accuracy": "ftcli.metrics.classification:BalancedAccuracy",
         "set_f1": "ftcli.metrics.multi_label:SetF1",
         "average_precision": "ftcli.metrics.multi_label:AveragePrecision",
+        "answer_scores": "ftcli.metrics.squad:AnswerScores",
+        "rankings": "ftcli.metrics.ranking:Rankings",
         "entity_f1": "ftcli.metrics.spans:EntityF1",
         "correlations": "ftcli.metrics.regression:Correlations",
         "distances": "ftcli.metrics.regression:Distances",

@@ -10,5 +10,7 @@ from torch import nn
 def outside_backbone(model: Any) -> list[str]:
     """Names of the parameters that belong to the task: all that the architecture's base model does not hold."""
     backbone = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
+    if backbone is None and hasattr(model, "base_model_prefix") and "For" not in type(model).__name__:
+        backbone = model  # an architecture without a head
     inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
     return [name for name, parameter in model.named_parameters() if id(parameter) not in inside]

@@ -13,7 +13,14 @@ from ftcli.recipe.bounds import bounded as _key
 from ftcli.recipe.distill_schema import DistillRecipe, StudentRecipe, TeacherRecipe
 from ftcli.recipe.method import MethodRecipe
 from ftcli.recipe.regularize import RegularizeRecipe
-from ftcli.recipe.task_schema import LongRecipe, MultiLabelRecipe, RegressionRecipe, TagsRecipe
+from ftcli.recipe.task_schema import (
+    LongRecipe,
+    MultiLabelRecipe,
+    QaRecipe,
+    RankingRecipe,
+    RegressionRecipe,
+    TagsRecipe,
+)
 
 ROWS_PER_PASS = 16
 """What `train.batch_size` is by default, and what `auto` takes for the rows of a step."""
@@ -305,6 +312,8 @@ class Recipe:
     multi_label: MultiLabelRecipe = field(default_factory=MultiLabelRecipe)
     regression: RegressionRecipe = field(default_factory=RegressionRecipe)
     tags: TagsRecipe = field(default_factory=TagsRecipe)
+    qa: QaRecipe = field(default_factory=QaRecipe)
+    ranking: RankingRecipe = field(default_factory=RankingRecipe)
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)

@@ -44,3 +44,33 @@ class TagsRecipe:
 
     scheme: Literal["auto", "bio", "iob1", "bioes", "plain"] = "auto"
     """Marks of entities: B- where one begins (bio), only between neighbours (iob1), ends too (bioes), none (plain)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QaRecipe:
+    """Answers to questions, marked in a text."""
+
+    no_answer: Literal["auto"] | bool = "auto"
+    """Whether a text may hold no answer to a question; auto: where there are such questions in the training split."""
+    max_answer: int = _key(30, at_least=1)
+    """Tokens of an answer at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingRecipe:
+    """Candidates to be put in order for a query."""
+
+    kind: Literal["bi", "cross"] = "bi"
+    """bi: query and candidates are read apart and compared by the angle between them, which serves large sets of
+    candidates; cross: each is read together with the query, slower and often better."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """bi: what stands for a text: the mean of its tokens' outputs, or that of its first token."""
+    temperature: float = _key(0.05, above=0)
+    """bi: what cosines are divided by before the softmax over candidates."""
+    loss: Literal["listwise", "pointwise"] = "listwise"
+    """cross: a softmax over the candidates of a query, or a yes or no for each; a bi-encoder's is listwise, over all
+    candidates of the batch."""
+    candidates: str | None = None
+    """predict: a file of candidates (or other data) to be put in order for each query."""
+    top: int | None = _key(None, at_least=1)
+    """predict: how many of the candidates to give; by default 10 of a file, and all that come with a query."""

@@ -20,7 +20,7 @@ from ftcli.recipe.schema import DataRecipe, Recipe
 from ftcli.runs.encode import encode, held_out
 from ftcli.runs.environment import describe, prepare_process
 from ftcli.runs.folder import open_folder
-from ftcli.runs.parts import Parts, drop_unknown, label_names
+from ftcli.runs.parts import Parts, drop_unknown, gathers, label_names
 from ftcli.runs.results import build_report, score, write_reports
 from ftcli.runs.trained import Known, Trained, known_columns, left_behind, open_trained
 from ftcli.text import visible
@@ -50,7 +50,7 @@ def seen_in_training(run: Path | None, data: Data, recipe: DataRecipe, split: st
 def check_answers(data: Data, columns: Sequence[Column]) -> None:
     """DataError where there is nothing to compare answers with."""
     answers = [column for column in columns if column.answer]
-    if answers and answers[0].role not in data.columns:
+    if answers and answers[0].role not in data.columns and answers[0].unless not in data.columns:
         raise DataError(
             f"{data.name} has no {answers[0].role} column to compare with",
             hint=data.hint or f"{flag_of(answers[0])}NAME",
@@ -89,7 +89,9 @@ def load(known: Known, split: str) -> Data:
     """The split's rows as the model's task takes them; DataError where there is no such split or no answers."""
     recipe = known.recipe
     columns, fault = known_columns(known), known.task.row_fault
-    data = load_data(recipe.data, columns, seed=recipe.seed, splits=(split,), row_fault=fault)
+    data = load_data(
+        recipe.data, columns, seed=recipe.seed, splits=(split,), row_fault=fault, gathers=gathers(known.task)
+    )
     if split not in data.splits:
         raise DataError(f"{data.name} has no split '{split}'", hint=f"--split {next(iter(data.splits), 'train')}")
     check_answers(data, known.task.columns)

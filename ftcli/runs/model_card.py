@@ -69,6 +69,9 @@ Made by `ftcli {command}`; the recipe that repeats it is `recipe.yaml` in the ru
 def _use(parts: Parts, command: str) -> str:
     file = "image.png" if parts.source.images is not None else "texts.txt"
     pipeline, call = PIPELINES.get(parts.task.name, (None, ""))
+    own = getattr(parts.task, "usage", lambda: None)()
+    if own is not None:
+        return f"```python\n{own}\n```\n\nor `ftcli predict RUN {file}`."
     example = "" if pipeline is None else f"""```python
 from transformers import pipeline
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from ftcli.contract import Column, Data, Learner, Problem, Rows, Task
 from ftcli.data.columns import flag_of
+from ftcli.data.groups import Gather
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
 from ftcli.engine.precision import Precision, for_training, pick_device, pick_precision
@@ -28,7 +29,7 @@ from ftcli.runs.defaults import EPOCHS_PRETRAINING, TOKEN_DROPOUT_FROM_SCRATCH, 
 from ftcli.runs.learner import learner, regularizers
 from ftcli.runs.names import check_names
 from ftcli.runs.recognise import recognised
-from ftcli.runs.split_texts import WORDED, SplitTexts
+from ftcli.runs.split_texts import SplitTexts
 from ftcli.runs.students import cut_student
 from ftcli.tasks import TASKS
 from ftcli.trackers.console import Console
@@ -99,7 +100,9 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     recipe = recognised(recipe, source, console)
     kind = task_class(recipe, source)
     splits = ("train", "validation", "test")
-    data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=splits, row_fault=kind.row_fault)
+    data = load_data(
+        recipe.data, kind.columns, seed=recipe.seed, splits=splits, row_fault=kind.row_fault, gathers=gathers(kind)
+    )
     check_columns(data, kind.columns, console)
     source = with_tokenizer(source, data, recipe, kind.columns, console)
     source = cut_student(source, [data.splits["train"]], recipe, console)
@@ -110,6 +113,11 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
         console.note(note)
     data = drop_unknown(task, data, recipe.data)
     return build(recipe, console, place, source, data, task)
+
+
+def gathers(task: Any) -> tuple[str, Gather] | None:
+    """By which role a task (or its class) makes one row of several, and how; None where it does not."""
+    return None if task.gathers is None else (task.gathers, task.gather)
 
 
 def look_up(recipe: Recipe, console: Console) -> tuple[Precision, Source]:
@@ -133,7 +141,8 @@ def check_columns(data: Data, columns: Sequence[Column], console: Console) -> No
     for note in data.notes:
         console.note(note)
     for column in columns:
-        if column.role not in data.columns and (column.required or column.answer):
+        missing = column.role not in data.columns and column.unless not in data.columns
+        if missing and (column.required or column.answer):
             raise DataError(
                 f"{data.name} has no {column.role} column to train on",
                 hint=data.hint or f"{flag_of(column)}NAME names it",
@@ -145,7 +154,7 @@ def with_tokenizer(source: Source, data: Data, recipe: Recipe, columns: Sequence
     images needs none."""
     if source.processor is None:
         length = source.max_length(recipe.train.max_length)
-        texts = SplitTexts(data.splits["train"], [column.role for column in columns if column.kind in WORDED])
+        texts = SplitTexts(data.splits["train"], columns)
         source = source.with_tokenizer(train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length))
         console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
     if recipe.model.add_tokens is not None:

@@ -12,6 +12,7 @@ from ftcli.data.records import records
 from ftcli.engine.predict import predict
 from ftcli.errors import UsageError
 from ftcli.recipe.schema import Recipe
+from ftcli.runs.candidates import offer_candidates
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import cannot_write
 from ftcli.runs.trained import known_columns, left_behind, open_trained
@@ -23,6 +24,7 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
     """Predict every record of `source`; returns how many could not be used."""
     prepare_process()
     trained = open_trained(recipe)
+    offer_candidates(trained, recipe)
     live = source in (None, "-")
     stream = records(source, recipe.data, known_columns(trained), trained.task.row_fault)
     if not live and (note := left_behind(trained, source)):

@@ -10,6 +10,9 @@ TASKS = Table(
         "regression": "ftcli.tasks.regression:Regression",
         "token-classification": "ftcli.tasks.token_classification:TokenClassification",
         "pair": "ftcli.tasks.pair:PairClassification",
+        "extractive-qa": "ftcli.tasks.extractive_qa:ExtractiveQA",
+        "multiple-choice": "ftcli.tasks.multiple_choice:MultipleChoice",
+        "ranking": "ftcli.tasks.ranking:Ranking",
         "image-classification": "ftcli.tasks.image_classification:ImageClassification",
     },
 )

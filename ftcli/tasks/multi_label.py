@@ -28,7 +28,7 @@ from ftcli.errors import DataError
 from ftcli.losses.supervised import binary_cross_entropy
 from ftcli.models.load import Source
 from ftcli.recipe.schema import Recipe
-from ftcli.tasks.tables import class_columns, label_lists, named_pair, one_text
+from ftcli.tasks.tables import class_columns, label_lists, named_pair, one_text, told_apart
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 from ftcli.tasks.text_inputs import TextInputs
 
@@ -63,7 +63,7 @@ class MultiLabel(TextInputs, BaseTask):
     def recognise(cls, table: Table) -> Claim | None:
         """A column of text and one of lists of labels, or several of nothing but 0 and 1."""
         text = one_text(table)
-        if named_pair(table) or (text is None and not table.looking("text")):
+        if named_pair(table) or told_apart(table) or (text is None and not table.looking("text")):
             return None
         field, by_name = text or (table.looking("text")[0], False)
         lists = [name for name in label_lists(table) if name != field]

@@ -8,7 +8,7 @@ from ftcli.contract import Claim, Strength, Table
 from ftcli.data.texts import FIRST, SECOND
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.classification import LABEL
-from ftcli.tasks.tables import class_columns, named_pair, two_texts
+from ftcli.tasks.tables import class_columns, named_pair, told_apart, two_texts
 from ftcli.tasks.text_classification import TextClassification
 
 
@@ -27,7 +27,7 @@ class PairClassification(TextClassification):
     def recognise(cls, table: Table) -> Claim | None:
         """Two columns of text, and one of classes."""
         texts = named_pair(table) or two_texts(table)
-        if texts is None:
+        if texts is None or told_apart(table):
             return None
         labels, certain = class_columns(table, LABEL.names, but=texts)
         if not labels:

@@ -30,7 +30,7 @@ from ftcli.errors import DataError
 from ftcli.losses.supervised import distance
 from ftcli.models.load import Source
 from ftcli.recipe.schema import Recipe
-from ftcli.tasks.tables import named_pair, one_text, scores, two_texts
+from ftcli.tasks.tables import named_pair, one_text, scores, told_apart, two_texts
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 from ftcli.tasks.text_inputs import TextInputs
 
@@ -68,7 +68,7 @@ class Regression(TextInputs, BaseTask):
         named, others = scores(table, SCORE.names)
         text = one_text(table)
         texts = named_pair(table) or ((text[0],) if text else two_texts(table))
-        if texts is None or not (named or others):
+        if texts is None or not (named or others) or told_apart(table):
             return None
         certain = named_pair(table) is not None or (text is not None and text[1])
         strength: Strength = 1

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ftcli.contract import Look, Table
+from ftcli.data.choices import CHOICES, choices_of
+from ftcli.data.columns import numbered
+from ftcli.data.groups import QUERY
 from ftcli.data.looks import FEW_NUMBERS, are_label_lists, are_tag_lists, are_word_lists
+from ftcli.data.squad import ANSWERS, CONTEXT, QUESTION, answers_of
 from ftcli.data.texts import TEXT
 from ftcli.data.values import guess_separator, read_tags
 
@@ -112,3 +116,46 @@ def _aligned(tokens: Sequence[object], tags: Sequence[object]) -> bool:
     """True where the lists of two columns are of the same lengths, row by row, and not all of one entry."""
     lengths = [[len(read_tags(value)) for value in column] for column in (tokens, tags)]
     return lengths[0] == lengths[1] and max(lengths[0], default=0) > 1
+
+
+def told_apart(table: Table) -> bool:
+    """True for a table whose columns belong together in a way of their own (answers in a context, choices of a
+    question, candidates of a query), whatever else each would be taken for alone."""
+    return answered(table) is not None or choosing(table) is not None or ranked(table) is not None
+
+
+def answered(table: Table) -> tuple[str, str, str] | None:
+    """Columns of questions, of contexts, and of answers that are marked in these (or whose words are all in them)."""
+    questions, answers = table.named(QUESTION.names, _WORDED), table.named(ANSWERS.names)
+    contexts = [field for field in table.named(CONTEXT.names, _WORDED) if field not in questions]
+    if not (questions and contexts and answers):
+        return None
+    values, texts = table.values(answers[0]), table.values(contexts[0])
+    if len(values) != len(texts):
+        return None
+    try:
+        found = [answers_of(value, text) for value, text in zip(values, texts, strict=True)]
+    except ValueError:
+        return (questions[0], contexts[0], answers[0]) if answers[0] in table.looking("object", "lists") else None
+    return (questions[0], contexts[0], answers[0]) if any(found) else None
+
+
+def choosing(table: Table) -> tuple[str, ...] | None:
+    """The column of choices of each row, or the columns of one choice each."""
+    for field in table.named(CHOICES.names, ("list", "lists", "object")):
+        try:
+            if all(len(choices_of(value)[0]) > 1 for value in table.values(field)):
+                return (field,)
+        except ValueError:
+            continue
+    found = numbered(CHOICES, [field for field in table.fields if field in table.looking(*_WORDED)])
+    return found if len(found) > 1 else None
+
+
+def ranked(table: Table) -> tuple[str, ...] | None:
+    """Columns of queries and of what is to be ranked for them, where their names say so."""
+    queries = table.named(QUERY.names, _WORDED)
+    candidates = table.named(("candidates", "candidate", "positive", "positives"), (*_WORDED, "list"))
+    if not queries or not candidates:
+        return None
+    return (queries[0], candidates[0])

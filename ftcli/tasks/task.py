@@ -25,6 +25,7 @@ class BaseTask:
     auto_class: Any
     """The transformers class that builds the architecture with its head."""
     first_only = False
+    gathers: str | None = None
     settles = False
     long_hint = ""
     notes: Sequence[str] = ()
@@ -37,6 +38,11 @@ class BaseTask:
     @staticmethod
     def row_fault(row: Row) -> str | None:
         return None
+
+    @staticmethod
+    def gather(rows: Sequence[Row]) -> Row:
+        """The one of each."""
+        return rows[0]
 
     @classmethod
     def recognise(cls, table: Table) -> Claim | None:

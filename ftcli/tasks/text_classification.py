@@ -11,7 +11,7 @@ from ftcli.contract import Batch, Claim, Column, Example, Row, Strength, Table
 from ftcli.data.texts import TEXT
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.classification import LABEL, Classification
-from ftcli.tasks.tables import class_columns, named_pair, one_text
+from ftcli.tasks.tables import class_columns, named_pair, one_text, told_apart
 from ftcli.tasks.text_inputs import TextInputs
 
 
@@ -30,7 +30,7 @@ class TextClassification(TextInputs, Classification):
     def recognise(cls, table: Table) -> Claim | None:
         """A column of text and one of classes, and not the two texts of a pair."""
         labels, certain = class_columns(table, LABEL.names)
-        if not labels or named_pair(table):
+        if not labels or named_pair(table) or told_apart(table):
             return None
         text = one_text(table)
         if text is None:

@@ -25,6 +25,10 @@ def sentence(chance: random.Random, i: int) -> str:
     return " ".join(chance.choices([*NEUTRAL, *GOOD], k=chance.randint(5, 12)))
 
 
+def passage(chance: random.Random, i: int) -> str:
+    return f"Rome {sentence(chance, i)}"
+
+
 def one_of(*values: Any) -> Cell:
     return lambda chance, i: values[i % len(values)]
 
@@ -81,6 +85,22 @@ TABLES: dict[str, tuple[str, dict[str, Cell]]] = {
     "triage": ("multi-label", {"text": sentence, "codes": joined(";", "A10", "B20", "C30")}),
     "conll 2003": ("token-classification", {"id": counted, "tokens": words, "ner_tags": tags}),
     "wikiann": ("token-classification", {"words": words, "labels": tags}),
+    "squad": ("extractive-qa", {"id": counted, "title": one_of("a", "b"), "context": passage, "question": sentence,
+                                "answers": lambda chance, i: {"text": ["Rome"], "answer_start": [0]}}),
+    "squad 2": ("extractive-qa", {"question": sentence, "context": passage, "is_impossible": FLAG,
+                                  "answers": lambda chance, i: [{"text": "Rome", "answer_start": 0}] * (i % 2)}),
+    "swag": ("multiple-choice", {"sent1": sentence, "sent2": sentence, "ending0": sentence, "ending1": sentence,
+                                 "ending2": sentence, "ending3": sentence, "label": whole(0, 3)}),
+    "arc": ("multiple-choice", {"id": counted, "question": sentence, "answerKey": one_of("A", "B"), "choices":
+                                lambda chance, i: {"text": ["one", "two"], "label": ["A", "B"]}}),
+    "hellaswag": ("multiple-choice", {"ind": counted, "activity_label": one_of("a", "b"), "ctx_a": sentence,
+                                      "ctx_b": sentence, "ctx": sentence, "label": one_of("0", "1"),
+                                      "endings": lambda chance, i: [sentence(chance, i), sentence(chance, i)]}),
+    "clicks": ("ranking", {"query": one_of("a b c", "d e f"), "candidate": sentence, "label": FLAG}),
+    "grades": ("ranking", {"question": one_of("a b c", "d e f"), "candidate": sentence, "relevance": whole(0, 4)}),
+    "lists": ("ranking", {"query": sentence, "label": lambda chance, i: [1, 0],
+                          "candidates": lambda chance, i: [sentence(chance, i), sentence(chance, i)]}),
+    "triplets": ("ranking", {"query": sentence, "positive": sentence, "negative": sentence}),
     "unnamed lists": ("token-classification", {"x": words, "y": tags}),
 }  # fmt: skip
 AMBIGUOUS: dict[str, tuple[set[str], dict[str, Cell]]] = {
@@ -116,7 +136,7 @@ def task_of(path: Path, **keys: Any) -> str:
 def test_tables(name: str, tmp_path: Path) -> None:
     task, cells = TABLES[name]
     assert task_of(write(cells, tmp_path / "t.jsonl")) == task
-    if not any(isinstance(cell(random.Random(0), 0), list) for cell in cells.values()):
+    if not any(isinstance(cell(random.Random(0), 0), list | dict) for cell in cells.values()):
         assert task_of(write(cells, tmp_path / "t.csv")) == task, "as text, too"
 
 

@@ -110,6 +110,48 @@ def sentences(count: int, seed: int) -> list[JsonRow]:
     return rows
 
 
+def questions(count: int, seed: int) -> list[JsonRow]:
+    """What a text has of the kind of word that is asked for, which may be nothing."""
+    chance, rows = random.Random(seed), []
+    for i in range(count):
+        kinds = {"good": GOOD[4:6], "bad": BAD[4:6]}
+        asked = chance.choice(list(kinds))
+        has = [kind for kind in kinds if i % 4 or kind != asked]
+        context, answers = " ".join(words(chance, 9)), []
+        for kind in chance.sample(has, len(has)):
+            found = chance.choice(kinds[kind])
+            answers += [{"text": found, "answer_start": len(context) + 1}] if kind == asked else []
+            context = " ".join([context, found, *words(chance, 3)])
+        rows.append({"question": f"{asked} {asked}", "context": context, "answers": answers})
+    return rows
+
+
+def exams(count: int, seed: int) -> list[JsonRow]:
+    """Two to four choices, one of which is of the mood of the question."""
+    chance, rows = random.Random(seed), []
+    for i in range(count):
+        right, wrong = (GOOD[:2], BAD[:2]) if i % 2 else (BAD[:2], GOOD[:2])
+        kinds = [wrong] * chance.randint(1, 3)
+        label = chance.randint(0, len(kinds))
+        kinds.insert(label, right)
+        choices = [" ".join([*words(chance, 2), *[chance.choice(kind)] * 2]) for kind in kinds]
+        rows.append({"question": " ".join([*words(chance, 3), chance.choice(right)]), "choices": choices,
+                     "label": "ABCD"[label]})  # fmt: skip
+    return rows
+
+
+def queries(count: int, seed: int) -> list[JsonRow]:
+    """Three candidates a query, a row each, of which one is of its mood and one half so."""
+    chance, rows = random.Random(seed), []
+    while len(rows) < count:
+        mood, other = (GOOD[:2], BAD[:2]) if chance.random() < 0.5 else (BAD[:2], GOOD[:2])
+        query = " ".join([*words(chance, 4), chance.choice(mood)])
+        for grade, kinds in ((2, (mood, mood)), (1, (mood, other)), (0, (other, other))):
+            candidate = " ".join([*words(chance, 2), *(chance.choice(kind) for kind in kinds)])
+            rows.append({"query": query, "candidates": candidate, "label": grade})
+    return rows[:count]
+
+
 def stripes(count: int, seed: int) -> list[JsonRow]:
     """Images of stripes that lie or stand, as a Hub's table has them."""
     chance, rows = np.random.default_rng(seed), []
@@ -152,6 +194,28 @@ SAMPLES: dict[str, Sample] = {
         [({"tokens": []}, "empty"), ({"tags": ["O"]}, "tags"), ({"tokens": ["a", "b"], "tags": ["B-PER", "X"]}, "X")],
         {"tokens": ["电影", "जीवन", "\u200b", "🎬"]}, ["anna smith in rome, today", "we met"],
         ("prediction", "entities"), lambda row: "B-LOC" in row["tags"],
+    ),
+    "extractive-qa": Sample(
+        questions, "f1", 0.9, "answers",
+        [({"context": ""}, "empty"), ({"answers": [{"text": "nowhere", "answer_start": 3}]}, "does not occur"),
+         ({"answers": {"text": ["a"]}, "context": "It is not here", "question": 3}, "number"),
+         ({"answers": "nowhere"}, "nowhere")],
+        {"question": "什么?", "context": "电影很好看 🎬 जीवन"}, ["good\tthe film was warm", "bad\tit was cold"],
+        ("prediction", "score", "start", "end", "no_answer"), options=(*LEARNS, "--epochs", "80"),
+    ),
+    "multiple-choice": Sample(
+        exams, "accuracy", 0.95, "label",
+        [({"choices": ["one"]}, "at least two"), ({"label": "F"}, "none of the"), ({"question": None}, "null"),
+         ({"choices": "a film"}, "list")],
+        {"question": "电影?", "choices": ["很好看", "जीवन 🎬"]}, ['a good film\t["good", "bad", "cold"]'],
+        ("prediction", "index", "score", "scores"), options=(*LEARNS, "--epochs", "60"),
+    ),
+    "ranking": Sample(
+        queries, "ndcg@10", 0.97, "label",
+        [({"candidates": ""}, "empty"), ({"label": -1}, "relevance"), ({"query": None}, "null"),
+         ({"candidates": ["a", "b"], "label": 2}, "none of the 2")],
+        {"query": "电影", "candidates": ["很好看", "जीवन 🎬"]}, ["a good film\tgood", "a rude plot\tbad"],
+        ("prediction", "score", "ranking"), options=(*LEARNS, "--batch-size", "4"),
     ),
     "image-classification": Sample(
         stripes, "accuracy", 0.9, "label", [({"image": b"no image"}, "decoded"), ({"label": None}, "missing")],

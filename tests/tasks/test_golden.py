@@ -17,8 +17,11 @@ from sklearn.datasets import load_digits
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
+    BertModel,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -33,8 +36,12 @@ from ftcli.engine.schedule import factor
 from ftcli.models.tokenizers import train_wordpiece
 from ftcli.objectives.mlm import MaskedLanguageModelling
 from ftcli.recipe.schema import OptimizerRecipe, Recipe, ScheduleRecipe, TokenizerRecipe, TrainRecipe
+from ftcli.recipe.task_schema import RankingRecipe
 from ftcli.tasks import TASKS
+from ftcli.tasks.extractive_qa import ExtractiveQA
 from ftcli.tasks.image_classification import ImageClassification
+from ftcli.tasks.multiple_choice import MultipleChoice
+from ftcli.tasks.ranking import Ranking
 from ftcli.tasks.text_classification import TextClassification
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -115,6 +122,67 @@ def image_classification() -> list[float]:
     return trained(task, model, task.encode(rows))
 
 
+def extractive_qa() -> list[float]:
+    """42 steps of a two-layer BERT over windows of 16 tokens; a third of the questions have no answer."""
+    random = np.random.default_rng(7)
+    rows: list[dict[str, Any]] = []
+    for i in range(50):
+        words = list(random.choice(WORDS[8:], random.integers(1, 20)))
+        at = int(random.integers(0, len(words) + 1))
+        context = " ".join([*words[:at], "warm", *words[at:]])
+        answer = {"text": "warm", "answer_start": context.index("warm")}
+        asked, answers = ("film", [answer]) if i % 3 else ("plot", [])
+        rows.append({"question": asked, "context": context, "answers": answers})
+    tokenizer = train_wordpiece([r["context"] + " film plot" for r in rows], TokenizerRecipe(vocab_size=150), 16)
+    task = ExtractiveQA(tokenizer, 16)
+    torch.manual_seed(11)
+    model = BertForQuestionAnswering(tiny(tokenizer))
+    task.prepare(model)
+    examples = task.encode(rows)
+    assert max(len(e["windows"]) for e in examples) > 1
+    return trained(task, model, examples)
+
+
+def multiple_choice() -> list[float]:
+    """42 steps of a two-layer BERT that tells the choice which is warm."""
+    random = np.random.default_rng(7)
+    rows = []
+    for i in range(50):
+        choices = [" ".join(random.choice(WORDS[8:], random.integers(1, 5))) for _ in range(random.integers(2, 5))]
+        label = int(random.integers(len(choices)))
+        choices = [f"{text} {'warm' if n == label else 'cold'}" for n, text in enumerate(choices)]
+        rows.append({"question": ("film", "plot")[i % 2], "choices": choices, "label": label})
+    texts = [" ".join([row["question"], *row["choices"]]) for row in rows]
+    tokenizer = train_wordpiece(texts, TokenizerRecipe(vocab_size=150), 32)
+    task = MultipleChoice(tokenizer, 32)
+    torch.manual_seed(11)
+    model = BertForMultipleChoice(tiny(tokenizer))
+    task.prepare(model)
+    return trained(task, model, task.encode(rows))
+
+
+def ranking() -> list[float]:
+    """42 steps of a two-layer BERT as a bi-encoder, of their own candidates and those of the other queries."""
+    random = np.random.default_rng(7)
+    rows = []
+    for i in range(50):
+        query = " ".join([*random.choice(WORDS[8:], random.integers(1, 6)), WORDS[i % 4]])
+        candidates = [WORDS[(i + other) % 4 + 4] for other in range(3)]
+        rows.append({"query": query, "candidates": candidates, "label": [2.0, 0.0, 0.0]})
+    texts = [" ".join([row["query"], *row["candidates"]]) for row in rows]
+    tokenizer = train_wordpiece(texts, TokenizerRecipe(vocab_size=150), 32)
+    task = Ranking(tokenizer, 32, Recipe(ranking=RankingRecipe(temperature=0.1)))
+    torch.manual_seed(11)
+    model = BertModel(tiny(tokenizer))
+    task.prepare(model)
+    return trained(task, model, task.encode(rows))
+
+
+def tiny(tokenizer: Any) -> BertConfig:
+    return BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                      intermediate_size=64, initializer_range=0.1)  # fmt: skip
+
+
 def masked_language_modelling() -> list[float]:
     """42 steps of a two-layer BERT whose masks are drawn anew in every epoch."""
     random = np.random.default_rng(7)
@@ -152,6 +220,9 @@ CURVES = {
     "regression": partial(of_task, "regression", 1),
     "multi-label": partial(of_task, "multi-label", 2),
     "token-classification": partial(of_task, "token-classification", 3, BertForTokenClassification),
+    "extractive-qa": extractive_qa,
+    "multiple-choice": multiple_choice,
+    "ranking": ranking,
     "mlm": masked_language_modelling,
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,29 @@ def of_query(scores: npt.ArrayLike, relevance: npt.ArrayLike) -> Floats:
     ranks = np.flatnonzero(hits) + 1
     precision = np.arange(1, len(ranks) + 1) / ranks
     return np.array([dcg / ideal, 1 / ranks[0], precision.mean(), (ranks <= 1).mean(), (ranks <= _DEPTH).mean()])
+
+
+def among_all(
+    texts: Sequence[Sequence[str]], relevance: Sequence[Sequence[float]], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[list[Floats], int]:
+    """`of_query` of each query over the candidates of all, each text once; and how many these are.
+
+    `predictions` hold the vector of the ``query`` and ``vectors`` of its own candidates; scores are their products.
+    """
+    places: dict[str, int] = {}
+    vectors: list[Floats] = []
+    for own, prediction in zip(texts, predictions, strict=True):
+        for text, vector in zip(own, prediction["vectors"], strict=True):
+            if text not in places:
+                places[text] = len(vectors)
+                vectors.append(vector)
+    table = np.stack(vectors)
+    found = []
+    for own, grades, prediction in zip(texts, relevance, predictions, strict=True):
+        gains = np.zeros(len(table))
+        gains[[places[text] for text in own]] = grades
+        found.append(of_query(table @ prediction["query"], gains))
+    return found, len(table)
 
 
 def rankings(by_query: Sequence[Floats], *, bootstrap: int, seed: int) -> dict[str, Any]:

@@ -55,8 +55,9 @@ def carry_head(
         return Carried(list(fresh), None)  # a model without this kind of head
     rows = label_dimensions(model)
     if not same_kind:  # the head of another task, that happens to have this one's shape
-        start_over(model, rows)
-        return Carried(sorted({*fresh, *rows}), None)
+        last = list(rows) or head
+        start_over(model, last)
+        return Carried(sorted({*fresh, *last}), None)
     shared = matched(old, labels)
     trained = _old_values(source, auto_class, before, model, rows, fresh) if shared else {}
     if trained is None:

@@ -97,7 +97,7 @@ class ExtractiveQA(BaseTask):
 
     def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
         """The model with a head for first and last tokens, and the parameters that start fresh."""
-        model, fresh = with_head(source, self.auto_class, ["start", "end"], None, self._facts())
+        model, fresh, self.head_note = with_head(source, self.auto_class, ["start", "end"], None, self._facts())
         self.prepare(model)
         return model, fresh
 

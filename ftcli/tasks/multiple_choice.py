@@ -111,10 +111,11 @@ class MultipleChoice(TextInputs, BaseTask):
 
     def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
         """The model with a head of one output, and the parameters that start fresh."""
-        if saved_facts(source.config).get("task") == self.name:
-            source.config.problem_type = None
-        model, fresh = with_head(source, self.auto_class, ["LABEL_0"], None, {"task": self.name, "first": self.first})
-        model.config.problem_type = None  # type: ignore[union-attr]
+        model, fresh, self.head_note = with_head(
+            source, self.auto_class, ["LABEL_0"], None, {"task": self.name, "first": self.first}
+        )
+        config: Any = model.config
+        config.problem_type = None
         self.prepare(model)
         return model, fresh
 

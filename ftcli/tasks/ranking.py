@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Row, Rows, Table
@@ -20,6 +19,7 @@ from ftcli.errors import DataError, UsageError
 from ftcli.losses.ranking import listwise, pointwise
 from ftcli.models.load import Source, load_weights
 from ftcli.models.unpadded import known_rows
+from ftcli.models.vectors import pooled, usage
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.listed import in_rows, joined, parted, refuse_windows
 from ftcli.tasks.tables import ranked
@@ -102,7 +102,7 @@ class Ranking(TextInputs, BaseTask):
             model = self._without_head(source, self._facts())
             fresh: list[str] = []
         else:
-            model, fresh = with_head(source, self.auto_class, ["LABEL_0"], "regression", self._facts())
+            model, fresh, self.head_note = with_head(source, self.auto_class, ["LABEL_0"], "regression", self._facts())
         self.prepare(model)
         return model, fresh
 
@@ -138,17 +138,7 @@ class Ranking(TextInputs, BaseTask):
 
     def usage(self) -> str | None:
         """How the transformers library alone makes vectors of texts with a bi-encoder, in Python."""
-        if not self.bi:
-            return None
-        mean = "mask = inputs['attention_mask'][:, :, None]\nvectors = (hidden * mask).sum(1) / mask.sum(1)"
-        return f"""from torch.nn.functional import normalize
-from transformers import AutoModel, AutoTokenizer
-
-tokenizer, model = (kind.from_pretrained("path/to/this/folder") for kind in (AutoTokenizer, AutoModel))
-inputs = tokenizer(["some text", "another"], padding=True, truncation=True, return_tensors="pt")
-hidden = model(**inputs).last_hidden_state
-{mean if self.pooling == "mean" else "vectors = hidden[:, 0]"}
-vectors = normalize(vectors, dim=-1)  # products of these are the cosines that candidates are ordered by"""
+        return usage(self.pooling) if self.bi else None
 
     # Rows -> batches ------------------------------------------------------------------------------------------
 
@@ -231,16 +221,8 @@ vectors = normalize(vectors, dim=-1)  # products of these are the cosines that c
 
     def _vectors(self, model: nn.Module, batch: Batch) -> Tensor:
         with known_rows(batch["rows"]):
-            hidden: Tensor = model(**self._of_model(batch)).last_hidden_state.to(torch.float32)
-        if self.pooling == "mean":
-            mask = batch["attention_mask"].to(torch.float32)[:, :, None]
-            pooled = (hidden * mask).sum(1) / mask.sum(1)
-        else:
-            first = (
-                batch["attention_mask"].argmax(1) if hidden.shape[1] > 1 else torch.zeros_like(batch["input_ids"][:, 0])
-            )
-            pooled = hidden[torch.arange(len(hidden), device=hidden.device), first]
-        return functional.normalize(pooled, dim=-1)
+            hidden: Tensor = model(**self._of_model(batch)).last_hidden_state
+        return pooled(hidden, batch["attention_mask"], self.pooling)
 
     def _vectors_of_offered(self, model: nn.Module) -> Tensor:
         """(candidates, size)."""
@@ -301,14 +283,14 @@ vectors = normalize(vectors, dim=-1)  # products of these are the cosines that c
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """The order of the candidates of each query; where all of these are relevant, of every query, over
         the candidates of all queries."""
-        from ftcli.metrics.ranking import NAMES, of_query, rankings
+        from ftcli.metrics.ranking import NAMES, among_all, of_query, rankings
 
         if not all(np.isfinite(p["scores"]).all() for p in predictions):
             return Evaluation(dict.fromkeys(NAMES, float("nan")))
         grades = rows.column("label")
         details: dict[str, Any] = {}
         if all("vectors" in p for p in predictions):
-            by_query, many = _among_all(rows.column("candidates"), grades, predictions)
+            by_query, many = among_all(rows.column("candidates"), grades, predictions)
             details["candidates"] = many
         else:
             by_query = [of_query(p["scores"], label) for p, label in zip(predictions, grades, strict=True)]
@@ -320,28 +302,6 @@ vectors = normalize(vectors, dim=-1)  # products of these are the cosines that c
         from ftcli.metrics.ranking import NAMES
 
         return ["loss", *NAMES]
-
-
-def _among_all(
-    texts: Sequence[Sequence[str]], grades: Sequence[Sequence[float]], predictions: Sequence[Prediction]
-) -> tuple[list[np.ndarray], int]:
-    """Scores of each query over the candidates of all, each text once; and how many these are."""
-    from ftcli.metrics.ranking import of_query
-
-    places: dict[str, int] = {}
-    vectors: list[np.ndarray] = []
-    for own, prediction in zip(texts, predictions, strict=True):
-        for text, vector in zip(own, prediction["vectors"], strict=True):
-            if text not in places:
-                places[text] = len(vectors)
-                vectors.append(vector)
-    table = np.stack(vectors)
-    found = []
-    for own, label, prediction in zip(texts, grades, predictions, strict=True):
-        relevance = np.zeros(len(table))
-        relevance[[places[text] for text in own]] = label
-        found.append(of_query(table @ prediction["query"], relevance))
-    return found, len(table)
 
 
 def _of_pooler(name: str) -> bool:

@@ -45,13 +45,18 @@ def command(
     )  # fmt: skip
 
 
+_SEVERAL = ("pair", "extractive-qa", "multiple-choice", "ranking")
+"""Tasks whose rows have several texts."""
+
+
 def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
     found, split = report["metrics"], report["data"]["split"]
     one_label = report.get("confusion_matrix") is not None and "f1_macro" in found
     metric = "f1_macro" if one_label else next((name for name in found if name != "loss"), "loss")
     value = "n/a" if found[metric] is None else f"{found[metric]:.4f}"
-    file = {"image-classification": "IMAGE.png", "pair": "INPUT.jsonl"}.get(report["task"], "INPUT.txt")
+    file = "INPUT.jsonl" if report["task"] in _SEVERAL else "INPUT.txt"
+    file = "IMAGE.png" if report["task"] == "image-classification" else file
     name, own = shlex.quote(str(run)), f"--data {shlex.quote(data)}" if split == "test" else "--data TEST.csv"
     return [
         "",

@@ -18,6 +18,7 @@ from ftcli.engine.regularizers.base import Ground
 from ftcli.engine.regularizers.stack import Stack
 from ftcli.errors import DataError, UsageError, did_you_mean
 from ftcli.models.added_tokens import read_tokens
+from ftcli.models.backbone import outside_backbone
 from ftcli.models.load import Source, open_source, set_dropout
 from ftcli.models.methods import METHODS
 from ftcli.models.methods.base import Method
@@ -233,6 +234,11 @@ def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Reci
         raise UsageError(
             f"method {recipe.method.name} adapts a model to a task; pretraining trains all of it",
             hint="leave out --method",
+        )
+    if method.needs_head and not outside_backbone(model):
+        raise UsageError(
+            f"method {recipe.method.name} trains a head, and a bi-encoder has none",
+            hint="--method full or lora, or --set ranking.kind=cross",
         )
     model = method.adapt(model, fresh)
     whole = sum(p.numel() for p in model.parameters())

@@ -218,3 +218,7 @@ def test_adapted_by_lora(name: str, learnt: Any, tmp_path: Path) -> None:
     done = it.finetune(tmp_path / "run", it.data, "--method", "lora", "--max-steps", "6", "--json", "-q")
     again = run_cli("evaluate", str(tmp_path / "run"), "--data", str(it.data), "--json", "-q")
     assert metrics(again) == pytest.approx(metrics(done), rel=1e-4, nan_ok=True)
+    row = {k: v for k, v in it.sample.rows(1, 8)[0].items() if k != it.sample.answer}
+    said = run_cli("predict", str(tmp_path / "run"), "-q", stdin=json.dumps(row))
+    assert said.code == 0, said.stderr
+    assert all(key in json.loads(said.stdout) for key in it.sample.keys)

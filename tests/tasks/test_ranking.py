@@ -235,3 +235,10 @@ def test_what_is_relevant_to_a_query_is_no_negative_of_it(tiny_bert_dir: Path) -
     assert np.array_equal(batch["labels"], [[1, 0, 0, 0], [0, 0, 0, 1]])
     assert np.array_equal(batch["allowed"], [[True, True, False, True], [True, True, True, True]])
     assert task.counts(batch) == {"loss": 2}
+
+
+@pytest.mark.parametrize("method", ["head", "head-then-full", "bitfit"])
+def test_methods_that_need_a_head_are_refused(method: str, tmp_path: Path, tiny_bert_dir: Path) -> None:
+    done = finetune(tmp_path, tiny_bert_dir, "lists", lists(), *QUICK, "--method", method)
+    assert done.code == (0 if method == "bitfit" else 2), done.stderr
+    assert method == "bitfit" or "a bi-encoder has none" in done.stderr

@@ -22,6 +22,8 @@ class Method:
     """True where what is saved is what was learnt beside a base model, and not the base model itself."""
     reserved = 0
     """Positions of the model that the method takes for itself."""
+    needs_head = False
+    """True where the method has nothing to train in a model without a head."""
     mergeable = False
     """True where what was learnt beside the base can be put into its weights."""
 

@@ -12,6 +12,8 @@ from ftcli.models.methods.base import Method, Selected
 class Head(Selected):
     """The task head and the pooler; the backbone stays as it is."""
 
+    needs_head = True
+
     def selected(self, model: nn.Module) -> Collection[str]:
         """Nothing beside the head."""
         return ()
@@ -23,6 +25,8 @@ class HeadThenFull(Method):
     Kumar et al. 2022, "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"
     (arXiv:2202.10054). `method.head_share` of the steps are the head's.
     """
+
+    needs_head = True
 
     def adapt(self, model: nn.Module, fresh: Collection[str]) -> nn.Module:
         """The model with all of its weights to be trained; `before_step` freezes them for a while."""

@@ -15,6 +15,7 @@ class Unlabelled:
 
     main_metric = "loss"
     first_only = False
+    gathers: str | None = None
     settles = False
     long_hint = ""
     notes: Sequence[str] = ()
@@ -22,6 +23,11 @@ class Unlabelled:
     @staticmethod
     def row_fault(row: Row) -> str | None:
         return None
+
+    @staticmethod
+    def gather(rows: Sequence[Row]) -> Row:
+        """The one of each."""
+        return rows[0]
 
     @classmethod
     def recognise(cls, table: Table) -> Claim | None:

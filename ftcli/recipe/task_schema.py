@@ -68,8 +68,8 @@ class RankingRecipe:
     temperature: float = _key(0.05, above=0)
     """bi: what cosines are divided by before the softmax over candidates."""
     loss: Literal["listwise", "pointwise"] = "listwise"
-    """cross: a softmax over the candidates of a query, or a yes or no for each; a bi-encoder's is listwise, over all
-    candidates of the batch."""
+    """cross: a softmax over the candidates of a query, or a yes or no for each; a bi-encoder's is listwise, over the
+    candidates of all queries of a forward pass (train.batch_size)."""
     candidates: str | None = None
     """predict: a file of candidates (or other data) to be put in order for each query."""
     top: int | None = _key(None, at_least=1)

@@ -213,7 +213,8 @@ class Fit:
         self.watch.take(progress, self.loop.norm)
         if self.loop.micro_batch != self._micro_batch:
             self._micro_batch = self.loop.micro_batch
-            said = f"{self._micro_batch} rows per forward pass from step {progress.step:,} on; the results are the same"
+            same = "" if getattr(self.parts.task, "rows_meet", False) else "; the results are the same"
+            said = f"{self._micro_batch} rows per forward pass from step {progress.step:,} on{same}"
             self.console.warn(f"out of memory: {said}")
             self.folder.event(progress.step, "out_of_memory", micro_batch=self._micro_batch)
 

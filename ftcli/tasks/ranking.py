@@ -60,6 +60,8 @@ class Ranking(TextInputs, BaseTask):
         self.bi, self.pooling = bi, pooling
         self.pointwise = not bi and loss == "pointwise"
         self.first_only = not bi or pooling == "cls"
+        self.rows_meet = bi
+        """True where the rows of a forward pass take part in each other's losses: fewer rows are another loss."""
         self.auto_class = AutoModel if bi else AutoModelForSequenceClassification
 
     @classmethod

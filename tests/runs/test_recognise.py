@@ -141,7 +141,10 @@ def test_tables(name: str, tmp_path: Path) -> None:
 
 
 def test_real_tables(tmp_path: Path) -> None:
-    assert task_of(Path("builtin:reviews")) == "text-classification"
+    of_builtin = {"reviews": "text-classification", "manuals": "extractive-qa", "tools": "multiple-choice",
+                  "shop": "ranking"}  # fmt: skip
+    for name, task in of_builtin.items():
+        assert task_of(Path(f"builtin:{name}")) == task
     assert len(open_bundled("reviews")[0]) == 3
     (tmp_path / "train.conll").write_text("we\tO\nmet\tO\nanna\tB-PER\n\nhello\tO\nrome\tB-LOC\n", encoding="utf-8")
     assert task_of(tmp_path) == "token-classification"

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Row = Mapping[str, Any]
-"""Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``; an image is its file's path, or its bytes."""
+"""Values by role, e.g. ``{"text": "a fine film", "label": "positive"}``; an image or a sound is its file's path,
+or its bytes."""
 Example = dict[str, Any]
 """An encoded row: ``input_ids`` (an array of ints), whatever else the task needs, ready for `Task.collate`."""
 Batch = dict[str, Any]
@@ -22,13 +23,13 @@ Prediction = dict[str, Any]
 """One row's answer: ``prediction`` and, by task, ``score``, ``scores``, ..."""
 
 
-Kind = Literal["text", "image", "label", "number", "labels", "tokens", "tags", "texts", "json"]
+Kind = Literal["text", "image", "audio", "label", "number", "labels", "tokens", "tags", "texts", "json"]
 """What the values of a column are, and what a task gets of each:
 
-``text`` a string; ``image`` a path or bytes; ``label`` one class (a string, a whole number, true or false);
-``number`` a finite float; ``labels`` a list, maybe empty, of strings or whole numbers; ``tokens`` a list of words (when
-predicting also a string, still to be cut into words); ``tags`` a list of strings or whole numbers, one a token;
-``texts`` a list of strings; ``json`` whatever JSON can hold (boxes, messages).
+``text`` a string; ``image`` and ``audio`` a path or bytes; ``label`` one class (a string, a whole number, true or
+false); ``number`` a finite float; ``labels`` a list, maybe empty, of strings or whole numbers; ``tokens`` a list of
+words (when predicting also a string, still to be cut into words); ``tags`` a list of strings or whole numbers, one a
+token; ``texts`` a list of strings; ``json`` whatever JSON can hold (boxes, messages).
 """
 
 
@@ -119,7 +120,7 @@ class Table(Protocol):
         """The values of a column, absent ones left out."""
 
 
-Look = Literal["text", "word", "class", "flag", "number", "list", "lists", "object", "image", "other"]
+Look = Literal["text", "word", "class", "flag", "number", "list", "lists", "object", "image", "audio", "other"]
 """What the values of a column look like: ``text`` running text; ``word`` short strings of which few occur twice;
 ``class`` few different strings, whole numbers or truth values; ``flag`` nothing but 0 and 1 (or true and false);
 ``number`` other numbers; ``list`` lists of strings or whole numbers; ``lists`` other lists; ``object`` mappings."""
@@ -241,6 +242,31 @@ class Resampling(Protocol):
 
     def score_resamples(self, rows: Rows, predictions: Sequence[Prediction], counts: Any) -> dict[str, Any]:
         """Metric -> (resamples,) its values where every row is there as often as `counts` (resamples, rows) says."""
+
+
+@runtime_checkable
+class Remarking(Protocol):
+    """A task that has more to say of encoded rows than how many texts were cut."""
+
+    def remarks(self, split: str, examples: Sequence[Example]) -> list[str]: ...
+
+
+@runtime_checkable
+class Augmenting(Protocol):
+    """A task that can vary its training examples."""
+
+    def augments(self, *, from_scratch: bool) -> bool:
+        """Whether the recipe wants it; `from_scratch`: of a model that knows nothing yet."""
+
+    def augment(self, example: Example, random: np.random.Generator) -> Example:
+        """A training example as it is given to the model this time, its answer unchanged."""
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A task that tells more than people want to see: what is scored and what is shown differ."""
+
+    def shown(self, prediction: Prediction) -> Prediction: ...
 
 
 class Objective(Task, Protocol):

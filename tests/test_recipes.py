@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ftcli.recipe.schema import Recipe
 from ftcli.recipe.stages import Chain, Stage, resolve_run
 from tests.tasks.samples import SAMPLES
 
@@ -34,12 +35,17 @@ def test_recipe_is_valid_and_says_what_it_is_for(file: Path) -> None:
     assert any("ftcli " in line for line in lines if line.startswith("#")), "a recipe shows its own command"
 
 
-def made_for(task: str, folder: Path) -> Path | None:
-    """Data that a task can take; None where reviews do."""
-    if task in ("auto", "text-classification"):
+def made_for(recipe: Recipe, folder: Path) -> Path | None:
+    """Data that a recipe can take; None where reviews do."""
+    if recipe.task in ("auto", "text-classification"):
         return None
-    sample = SAMPLES[task]
-    return sample.data(folder, train=sample.rows(24, 0), validation=sample.rows(24, 1), test=sample.rows(24, 2))
+    sample = SAMPLES[recipe.task]
+    if recipe.data.label_pattern is None:
+        return sample.data(folder, train=sample.rows(24, 0), validation=sample.rows(24, 1), test=sample.rows(24, 2))
+    folder.mkdir()
+    for number, row in enumerate(sample.rows(24, 0)):
+        (folder / f"{row['label']}_{'ann' if number % 4 else 'bob'}_{number}.wav").write_bytes(row["audio"])
+    return folder
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda p: str(p.relative_to(FOLDER)))
@@ -51,14 +57,16 @@ def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_di
     distills, first = found[-1].command == "distill", found[0].recipe
     arguments = [found[-1].command, str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
     if not str(first.model.name).startswith(("preset:", "builtin:")):
-        arguments += ["--student" if distills else "--model", str(tiny_bert_dir), "--max-length", "32"]
+        kind = SAMPLES[first.task].model if first.task in SAMPLES else "bert"
+        on_text = ["--student" if distills else "--model", str(tiny_bert_dir), "--max-length", "32"]
+        arguments += on_text if kind == "bert" else ["--model", f"preset:{kind}"]
     if distills and first.teacher.name != "self":
         teacher = tiny_bert(tmp_path / "teacher", labels=["negative", "positive"])
         arguments += ["--teacher", str(teacher), "--student", str(teacher), "--set", "student.layers=1"]
     for stage in found:
         if not str(stage.recipe.data.name).startswith("builtin:"):
             own = f"stages.{stage.name}." if stage.name else ""
-            data = made_for(stage.recipe.task, tmp_path / f"data-{stage.name or 'own'}") or reviews_dir
+            data = made_for(stage.recipe, tmp_path / f"data-{stage.name or 'own'}") or reviews_dir
             arguments += ["--set", f"{own}data.name={data}"]
     done = run_cli(*arguments, cwd=tmp_path)
     assert done.code == 0, done.stderr

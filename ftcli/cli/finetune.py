@@ -48,6 +48,15 @@ def command(
 _SEVERAL = ("pair", "extractive-qa", "multiple-choice", "ranking")
 """Tasks whose rows have several texts."""
 
+FILES = {
+    "image-classification": "IMAGE.png",
+    "object-detection": "IMAGE.png",
+    "audio-classification": "SOUND.wav",
+    "ctc-asr": "SOUND.wav",
+    "seq2seq-asr": "SOUND.wav",
+}
+"""What a task is shown in the command to predict with, where that is no file of texts."""
+
 
 def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     """Where the run is, how good it is, and what to do next."""
@@ -55,8 +64,7 @@ def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     one_label = report.get("confusion_matrix") is not None and "f1_macro" in found
     metric = "f1_macro" if one_label else next((name for name in found if name != "loss"), "loss")
     value = "n/a" if found[metric] is None else f"{found[metric]:.4f}"
-    file = "INPUT.jsonl" if report["task"] in _SEVERAL else "INPUT.txt"
-    file = "IMAGE.png" if report["task"] == "image-classification" else file
+    file = FILES.get(report["task"], "INPUT.jsonl" if report["task"] in _SEVERAL else "INPUT.txt")
     name, own = shlex.quote(str(run)), f"--data {shlex.quote(data)}" if split == "test" else "--data TEST.csv"
     return [
         "",

@@ -27,6 +27,10 @@ def command(
     output: Annotated[
         str | None, typer.Option("--output", metavar="FILE|-", help="Where to write; stdout when not given.")
     ] = None,
+    draw: Annotated[
+        str | None,
+        typer.Option("--draw", metavar="DIR", help="Also draw each image with its boxes, into this folder."),
+    ] = None,
     set_: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -50,7 +54,7 @@ def command(
     from ftcli.trackers.console import Console
 
     recipe = inherited(model, values, source or "-")
-    failed = predict.run(recipe, Console(quiet=quiet), source=source, output=output, stdout=sys.stdout)
+    failed = predict.run(recipe, Console(quiet=quiet), source=source, output=output, stdout=sys.stdout, draw=draw)
     if failed:
         records = "record" if failed == 1 else "records"
         raise DataError(f"{failed:,} {records} could not be used; an 'error' line stands in the place of each")

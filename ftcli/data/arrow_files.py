@@ -127,19 +127,29 @@ def _explained(name: str, kind: str) -> Iterator[None]:
 def _class_names(schema: Any) -> dict[str, tuple[str, ...]]:
     """Names of integer labels that the datasets library keeps in the schema."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        of_columns = {column: _of_entries(feature) for column, feature in features.items()}
-        return {
-            column: tuple(str(name) for name in feature["names"])
-            for column, feature in of_columns.items()
-            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names")
-        }
+        return names_of_labels(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"])
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         return {}
 
 
-def _of_entries(feature: Any) -> Any:
-    """What the library says of a column's values; of lists, of their entries."""
-    if isinstance(feature, dict) and feature.get("_type") in ("List", "LargeList", "Sequence"):
-        return feature.get("feature")
-    return feature[0] if isinstance(feature, list) else feature
+def names_of_labels(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Column -> names of its integer labels, or of those in its lists and objects; `features` is what the datasets
+    library says of columns, as JSON."""
+    found = {column: _label_names(feature) for column, feature in features.items()}
+    return {column: names for column, names in found.items() if names}
+
+
+def _label_names(feature: Any) -> tuple[str, ...]:
+    if isinstance(feature, list):
+        return _label_names(feature[0])
+    if not isinstance(feature, Mapping):
+        return ()
+    kind = feature.get("_type")
+    if kind == "ClassLabel":
+        return tuple(str(name) for name in feature.get("names") or ())
+    if kind in ("List", "LargeList", "Sequence"):
+        return _label_names(feature.get("feature"))
+    if isinstance(kind, str):
+        return ()
+    inside = [names for names in map(_label_names, feature.values()) if names]  # boxes, each with a category
+    return inside[0] if len(inside) == 1 else ()

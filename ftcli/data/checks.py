@@ -9,12 +9,14 @@ from typing import Any
 from ftcli.contract import Column, Kind, Problem, Row
 from ftcli.data.images import image_fault
 from ftcli.data.reader import Raw
+from ftcli.data.sounds import audio_fault
 from ftcli.data.values import AS_THEY_ARE, READERS, Reading, Unusable, sources, text_fault, value_of
 from ftcli.errors import DataError
 
 RowFault = Callable[[Row], str | None]
 """`Task.row_fault`."""
 _SHOWN = 10
+_FAULTS: Mapping[Kind, Callable[[Any, str], str | None]] = {"image": image_fault, "audio": audio_fault}
 
 
 def needs(column: Column) -> bool:
@@ -67,7 +69,7 @@ def check_record(
 def _read(kind: Kind, value: Any, name: str, reading: Reading) -> tuple[Any, str | None]:
     """The value as the task takes it, and what is wrong with it."""
     if kind not in READERS:
-        return value, (image_fault if kind == "image" else text_fault)(value, name)
+        return value, _FAULTS.get(kind, text_fault)(value, name)
     try:
         return READERS[kind](value, reading), None
     except Unusable as error:

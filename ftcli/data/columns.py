@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ftcli.contract import Column
-from ftcli.data.images import are_images
+from ftcli.contract import Column, Kind
 from ftcli.data.looks import LONG_TEXT, are_texts, fits, look_of, numbers_rows
+from ftcli.data.media import SUFFIXES, are_files
 from ftcli.data.reader import Options, Raw, Reader
 from ftcli.data.values import sources
 from ftcli.errors import DataError, UsageError, did_you_mean
@@ -165,8 +165,9 @@ def _by_type(
     else:
         what = f"no column for the {column.role}; columns: {_listed(reader.fields)}"
         hint = f"{flag}NAME"
-        if column.kind == "text" and any(map(are_images, values.values())):
-            hint = "these are images: --model preset:vit-tiny, or another model of images"
+        for kind, model in _MODELS.items():
+            if column.kind == "text" and any(are_files(of_field, kind) for of_field in values.values()):
+                hint = f"these are {model}"
     if reader.header_hint and unlike_names(reader.fields):
         hint = reader.header_hint
     raise DataError(f"{reader.name}: {what}", hint=hint)
@@ -174,8 +175,15 @@ def _by_type(
 
 def flag_of(column: Column) -> str:
     """The flag that names a column, up to the name: ``--label-column `` or ``--columns image=``."""
-    own = column.role == column.kind and column.kind != "image"
+    own = column.role == column.kind and column.kind not in SUFFIXES
     return f"--{column.kind}-column " if own else f"--columns {column.role}="
+
+
+_MODELS: Mapping[Kind, str] = {
+    "image": "images: --model preset:vit-tiny, or another model of images",
+    "audio": "sounds: --model preset:whisper-digits, or another model of sounds",
+}
+"""Kind of file -> what to say to who has a model of texts."""
 
 
 def unlike_names(fields: Sequence[str]) -> bool:

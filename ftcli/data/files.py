@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ftcli.contract import Kind
 from ftcli.data.arrow_files import open_arrow, open_parquet
 from ftcli.data.conll_files import open_conll
-from ftcli.data.images import is_image_file
 from ftcli.data.json_files import open_json
+from ftcli.data.media import kind_of_file
 from ftcli.data.packed import PACKED, without_packing
 from ftcli.data.reader import Options, Places, Raw, Reader
 from ftcli.data.text_files import open_csv, open_json_lines, open_separated_text, open_text
@@ -30,18 +31,19 @@ def is_data_file(path: Path) -> bool:
 
 def open_file(path: Path, options: Options, name: str | None = None) -> Reader:
     """A reader for one file; `name` is how messages call it."""
-    if is_image_file(path):
-        return open_images([path], name or path.name, (name or path.name,))
+    kind = kind_of_file(path)
+    if kind is not None:
+        return open_media(kind, [path], name or path.name, (name or path.name,))
     return replace(_open_table(path, options, name), folder=path.parent)
 
 
-def open_images(paths: Sequence[Path], name: str, shown: tuple[str, ...]) -> Reader:
-    """Image files without labels, a record each; `shown` are their names in messages."""
+def open_media(kind: Kind, paths: Sequence[Path], name: str, shown: tuple[str, ...]) -> Reader:
+    """Images or sounds without labels, a record each; `shown` are their names in messages."""
 
     def read(columns: Sequence[str] | None) -> Iterator[Raw]:
-        return (Raw(number, {"image": str(path)}) for number, path in enumerate(paths))
+        return (Raw(number, {str(kind): str(path)}) for number, path in enumerate(paths))
 
-    return Reader(Places(name, files=shown), ("image",), read)
+    return Reader(Places(name, files=shown), (str(kind),), read)
 
 
 def _open_table(path: Path, options: Options, name: str | None) -> Reader:

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.data.arrow_files import arrow_reader
+from ftcli.data.arrow_files import arrow_reader, names_of_labels
 from ftcli.data.reader import Reader
 from ftcli.errors import DataError, FtcliError, UsageError
 from ftcli.hub import PATIENCE, as_reachable, endpoint, is_unreachable
@@ -137,10 +137,7 @@ def _load_whole(name: str, config: str | None, revision: str | None, online: boo
 
 
 def _reader(name: str, dataset: Dataset) -> Reader:
-    entries = {column: getattr(feature, "feature", feature) for column, feature in dataset.features.items()}
-    names = {
-        column: tuple(feature.names) for column, feature in entries.items() if type(feature).__name__ == "ClassLabel"
-    }
+    names = names_of_labels(dataset.features.to_dict())
 
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:
         chosen = dataset if columns is None else dataset.select_columns(list(columns))

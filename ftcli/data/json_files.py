@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from ftcli.data.coco_files import is_coco, open_coco
 from ftcli.data.lines import open_lines
 from ftcli.data.reader import Options, Places, Raw, Reader
 from ftcli.data.squad import questions_of
@@ -28,9 +29,20 @@ def open_json(path: Path, name: str, options: Options) -> Reader:
     if first.lstrip().startswith("["):
         return _reader(path, name, options, wrapped=False)
     whole = _parsed(first)
+    if rest is not None and first.strip() == "{" and (document := _coco(path, name, options)) is not None:
+        return open_coco(document, path, name)
+    if is_coco(whole):
+        return open_coco(whole, path, name)
     if isinstance(whole, dict) and (rest is not None or _rows_field(whole) is None):
         return open_json_lines(path, name, options)
     return _reader(path, name, options, wrapped=True)
+
+
+def _coco(path: Path, name: str, options: Options) -> dict[str, Any] | None:
+    """The object of a COCO file that is written over several lines."""
+    with open_lines(path, name, options.encoding, strict=options.strict) as lines:
+        document = _parsed("".join(lines))
+    return document if is_coco(document) else None
 
 
 def _reader(path: Path, name: str, options: Options, *, wrapped: bool) -> Reader:

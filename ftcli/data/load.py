@@ -20,6 +20,8 @@ from ftcli.errors import DataError
 from ftcli.recipe.schema import DataRecipe
 
 _ORDER = ("train", "validation", "test")
+TEST_SEED = 0
+"""Of the rows held out for the test: the same ones whatever the seed of a run."""
 
 
 def load(
@@ -43,8 +45,12 @@ def load(
         work.read("train", work.train_split(), alone=True)
     work.settle_problems()
     rows = {role: split.rows for role, split in work.found.items()}
+    if work.makes_test and "train" in rows:
+        rows["train"], rows["test"] = _held_out(work, rows["train"], "test", recipe.test_fraction or 0.0, TEST_SEED)
     if "validation" in splits and "validation" not in rows:
-        rows["train"], rows["validation"] = _held_out(work, rows["train"], seed)
+        rows["train"], rows["validation"] = _held_out(
+            work, rows["train"], "validation", recipe.validation_fraction, seed
+        )
     chosen: dict[str, TableRows] = {}
     for role in splits:
         if role in rows:
@@ -91,12 +97,17 @@ class _Loading:
     def __post_init__(self) -> None:
         self.options = read_options(self.recipe, self.columns)
         self.notes.extend(self.source.notes)
+        has_test = not self.source.single and match(self._asked("test"), self.source.splits) is not None
+        self.makes_test = self.recipe.test_fraction is not None and not has_test
+        """The test split is a part of train."""
 
     def choose(self, wanted: Sequence[str]) -> dict[str, str]:
         """Role -> split of the source that fills it, for those that exist."""
         available = list(self.source.splits)
+        if self.makes_test and "test" in wanted:
+            wanted = [role for role in dict.fromkeys(("train", *wanted)) if role != "test"]
         if self.source.single:
-            if len(wanted) == 1:
+            if len(wanted) == 1 and not self.makes_test:
                 return {wanted[0]: available[0]}
             actual = {"train": available[0]}
         else:
@@ -155,7 +166,14 @@ class _Loading:
 
     def label_names(self) -> tuple[str, ...] | None:
         """Names the source gives to the labels."""
-        role = next((column.role for column in self.columns if column.kind in ("label", "labels", "tags")), "")
+        role = next(
+            (
+                column.role
+                for column in self.columns
+                if column.kind in ("label", "labels", "tags") or (column.kind == "json" and column.answer)
+            ),
+            "",
+        )
         return self.names.get(self.fields.get(role, ""))
 
     def _reading(self, first: Sequence[Raw]) -> Reading:
@@ -197,17 +215,15 @@ class _Loading:
         return True
 
 
-def _held_out(work: _Loading, train: TableRows, seed: int) -> tuple[TableRows, TableRows]:
+def _held_out(work: _Loading, train: TableRows, split: str, fraction: float, seed: int) -> tuple[TableRows, TableRows]:
     label = next((column.role for column in work.columns if column.kind == "label"), None)
     labels = train.column(label) if label in work.fields else [None] * len(train)
-    kept, held = hold_out(labels, work.recipe.validation_fraction, seed)
+    kept, held = hold_out(labels, fraction, seed)
     if not len(held):
         why = "every label occurs once" if label in work.fields else f"it has {len(train)} row"
         raise DataError(
-            f"{work.source.name}: no row of the training split can be held out for validation: {why}",
-            hint="give a validation split, or more rows",
+            f"{work.source.name}: no row of the training split can be held out for {split}: {why}",
+            hint=f"give a {split} split, or more rows",
         )
-    work.notes.append(
-        f"{len(held)} of {len(train)} training rows ({len(held) / len(train):.0%}) held out for validation"
-    )
+    work.notes.append(f"{len(held)} of {len(train)} training rows ({len(held) / len(train):.0%}) held out for {split}")
     return train.select(kept), train.select(held)

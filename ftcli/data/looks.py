@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from ftcli.contract import Kind, Look
-from ftcli.data.images import are_images
+from ftcli.data.media import SUFFIXES, are_files
 from ftcli.data.reader import Raw, Reader
 from ftcli.data.values import Unusable, guess_separator, read_number, read_tags
 
@@ -17,6 +17,8 @@ IDS = ("id", "idx", "index", "guid", "uuid", "unnamed: 0", "")
 """Names of columns that number the rows."""
 LONG_TEXT = 20
 MOST_CLASSES = 200
+_WHOLE: tuple[Look, ...] = ("list", "lists", "object")
+"""Looks of columns that hold labels among other things, where the source names labels of theirs."""
 FEW_NUMBERS = 20
 """Different whole numbers that are classes whatever else they could be."""
 
@@ -74,7 +76,7 @@ class Sample:
         """What a column looks like."""
         if field not in self._looks:
             seen = look_of(self._values.get(field, ()))
-            self._looks[field] = "class" if field in self.class_names and seen != "list" else seen
+            self._looks[field] = "class" if field in self.class_names and seen not in _WHOLE else seen
         return self._looks[field]
 
 
@@ -88,8 +90,9 @@ def look_of(values: Sequence[Any]) -> Look:
     values = present(values)
     if not values:
         return "other"
-    if are_images(values):
-        return "image"
+    for kind in SUFFIXES:
+        if are_files(values, kind):
+            return cast(Look, kind)
     if all(isinstance(value, dict) for value in values):
         return "object"
     if all(map(_is_list, values)):
@@ -195,7 +198,8 @@ def fits(kind: Kind, values: Sequence[Any]) -> bool:
 
 _FITS: Mapping[Kind, Any] = {
     "text": are_long_texts,
-    "image": are_images,
+    "image": partial(are_files, kind="image"),
+    "audio": partial(are_files, kind="audio"),
     "label": are_labels,
     "number": are_numbers,
     "labels": are_label_lists,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ftcli.contract import Column, Example, Row
 from ftcli.data.images import decode
+from ftcli.data.randaugment import changed
 from ftcli.errors import UsageError
 
 IMAGE = Column(
@@ -59,6 +60,11 @@ class Pixels:
                 hint="set size and do_resize in its preprocessor_config.json",
             )
         return [{"pixels": pixels.reshape(-1), "tokens": self.tokens} for pixels in found]
+
+    def changed(self, example: Example, changes: int, magnitude: float, random: np.random.Generator) -> Example:
+        """The image after changes drawn at random (see `randaugment.changed`)."""
+        pixels = example["pixels"].reshape(self.shape)
+        return {**example, "pixels": changed(pixels, changes, magnitude, random).reshape(-1)}
 
     def _resized(self, images: list[Any]) -> list[Any]:
         given = self._processor(images, do_rescale=False, do_normalize=False)["pixel_values"]

@@ -11,8 +11,8 @@ import numpy as np
 
 from ftcli.contract import Column, Kind, Problem
 from ftcli.data.checks import RowFault, check_record, needs
-from ftcli.data.images import ImageColumn, located
 from ftcli.data.labels import LabelBuilder
+from ftcli.data.media import SUFFIXES, FileColumn, located
 from ftcli.data.reader import Raw, Reader
 from ftcli.data.rows import FloatColumn, ListColumn, Origins, TableRows, TextColumn, Values
 from ftcli.data.text_files import SAMPLE
@@ -29,7 +29,11 @@ class Builder(Protocol):
     def finish(self) -> Values: ...
 
 
-_BUILDERS: Mapping[Kind, Callable[[], Builder]] = {"text": TextColumn, "image": ImageColumn, "number": FloatColumn}
+_BUILDERS: Mapping[Kind, Callable[[], Builder]] = {
+    "text": TextColumn,
+    "number": FloatColumn,
+    **dict.fromkeys(SUFFIXES, FileColumn),
+}
 """Of the kinds that are not kept as JSON."""
 
 
@@ -46,7 +50,7 @@ class Split:
 
 
 def sample(readers: Sequence[Reader]) -> list[Raw]:
-    """The first records, to tell columns by their values; fewer where they hold much (images)."""
+    """The first records, to tell columns by their values; fewer where they hold much (images, sounds)."""
     found: list[Raw] = []
     size = 0
     for raw in islice((raw for reader in readers for raw in reader.read(None)), SAMPLE):
@@ -58,7 +62,7 @@ def sample(readers: Sequence[Reader]) -> list[Raw]:
 
 
 def _bytes(value: Any) -> int:
-    """Bytes of images in a record as it stands in a file."""
+    """Bytes of files in a record as it stands in a file."""
     return len(value) if isinstance(value, bytes) else len(value.get("bytes") or b"") if isinstance(value, dict) else 0
 
 
@@ -123,9 +127,9 @@ def _records(
         origins.begin(reader.places)
         named = [name for c in used for name in sources(c.kind, fields[c.role], reader.fields)]
         wanted = [name for name in named if name in reader.fields]
-        images = [fields[column.role] for column in used if column.kind == "image"]
+        files = [fields[column.role] for column in used if column.kind in SUFFIXES]
         for raw in reader.read(list(dict.fromkeys(wanted))):
-            yield reader, located(raw, images, reader.folder)
+            yield reader, located(raw, files, reader.folder)
 
 
 def check_fields(reader: Reader, columns: Sequence[Column], fields: Mapping[str, str]) -> None:

@@ -16,8 +16,8 @@ from ftcli.contract import Column, Row
 from ftcli.data.checks import RowFault, check_record
 from ftcli.data.columns import find, read_options, told
 from ftcli.data.files import extension, open_file
-from ftcli.data.images import located
 from ftcli.data.lines import Lines, check_encoding, explained
+from ftcli.data.media import SUFFIXES, located
 from ftcli.data.read import check_fields, sample
 from ftcli.data.reader import Places, Raw, Reader
 from ftcli.data.sources import Source, looks_like_path, missing_path, open_source
@@ -66,7 +66,7 @@ def _opened(source: str | None, recipe: DataRecipe, needed: Sequence[Column]) ->
         return _stream(sys.stdin.buffer, "stdin", recipe, needed)
     options = read_options(recipe, needed, strict=False)
     path = Path(os.path.expanduser(source))
-    plain = needed[0].kind != "image" and sum(column.required for column in needed) == 1
+    plain = needed[0].kind not in SUFFIXES and sum(column.required for column in needed) == 1
     if os.path.isfile(path) and extension(path) == ".txt" and not plain and not options.width:
         return _stream_file(path, recipe, needed)  # a list of paths, or of texts with tabs between them
     if os.path.isfile(path) and extension(path):
@@ -105,14 +105,14 @@ def _from_readers(readers: Sequence[Reader], recipe: DataRecipe, columns: Sequen
 
 
 def _record(raw: Raw, columns: Sequence[Column], fields: dict[str, str], folder: Path | None = None) -> Record:
-    images = [fields[column.role] for column in columns if column.kind == "image" and column.role in fields]
-    checked = check_record(located(raw, images, folder), columns, fields, _PREDICTING)
+    files = [fields[column.role] for column in columns if column.kind in SUFFIXES and column.role in fields]
+    checked = check_record(located(raw, files, folder), columns, fields, _PREDICTING)
     row = None if checked.fault else {role: value for role, value in checked.values.items() if value is not None}
     return Record(_without_bytes(raw.values or {}), row, checked.fault, raw.line)
 
 
 def _without_bytes(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record's fields as an answer shows them: of an image its path, where it has one."""
+    """A record's fields as an answer shows them: of a file its path, where it has one."""
     if not any(isinstance(value, bytes | dict) for value in values.values()):
         return values
     shown = {}
@@ -141,7 +141,7 @@ def _stream_file(path: Path, recipe: DataRecipe, columns: Sequence[Column]) -> I
 def _stream(
     stream: BinaryIO, name: str, recipe: DataRecipe, columns: Sequence[Column], folder: Path | None = None
 ) -> Iterator[Record]:
-    """Text lines (or paths of images) or JSON lines, as the first line that is not blank shows. Takes no line before it
+    """Text lines (or paths of files) or JSON lines, as the first line that is not blank shows. Takes no line before it
     is asked for; paths start from `folder`."""
     lines = Lines(stream, name, recipe.encoding, strict=False)
     first = ""
@@ -165,7 +165,7 @@ def _of_line(
 ) -> tuple[Raw, Sequence[Column], dict[str, str]]:
     """A line as a record: what the task needs of one, or tabs between the several things it needs."""
     needed = [column for column in columns if column.required]
-    alone = "image" if needed[0].kind == "image" else "text"
+    alone = str(needed[0].kind) if needed[0].kind in SUFFIXES else "text"
     names = [column.role for column in needed] if len(needed) > 1 else [alone]
     cells = text.split("\t") if len(needed) > 1 else [text]
     if fault is None and len(cells) != len(needed):

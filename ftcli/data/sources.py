@@ -12,9 +12,10 @@ from pathlib import Path
 from ftcli.bundled import PREFIX
 from ftcli.data import hub
 from ftcli.data.bundled import open_bundled
+from ftcli.data.file_names import Naming
 from ftcli.data.files import FORMATS, extension, open_file
 from ftcli.data.folders import Opener, open_folder
-from ftcli.data.images import SUFFIXES
+from ftcli.data.media import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 from ftcli.data.packed import PACKED
 from ftcli.data.reader import Options, Reader
 from ftcli.data.split import canonical, match
@@ -43,18 +44,18 @@ def open_source(recipe: DataRecipe) -> Source:
         return Source(name, splits, False, tuple(notes))
     path = Path(os.path.expanduser(name))
     if os.path.lexists(path):
-        return _local(name, path)
+        return _local(name, path, Naming(recipe.label_pattern, recipe.test_files))
     if looks_like_path(name):
         raise missing_path(path, "data")
     readers, more = hub.open_hub(name, recipe.revision)
     return Source(name, {split: partial(_given, reader) for split, reader in readers.items()}, False, tuple(more))
 
 
-def _local(name: str, path: Path) -> Source:
+def _local(name: str, path: Path, naming: Naming) -> Source:
     notes = local_notes(name, path)
     if not path.is_dir():
         return Source(name, {"train": partial(_one_file, path)}, True, tuple(notes))
-    splits, more = open_folder(path)
+    splits, more = open_folder(path, naming)
     # A folder around one file that is named after no split: that file.
     single = len(splits) == 1 and canonical(next(iter(splits))) is None
     return Source(name, splits, single, (*notes, *more))
@@ -98,7 +99,7 @@ def looks_like_path(name: str) -> bool:
         return True
     if hub.is_alias(name):
         return False
-    return extension(Path(name)) in (*FORMATS, *SUFFIXES) or name.lower().endswith(PACKED)
+    return extension(Path(name)) in (*FORMATS, *IMAGE_SUFFIXES, *AUDIO_SUFFIXES) or name.lower().endswith(PACKED)
 
 
 def missing_path(path: Path, what: str) -> UsageError:

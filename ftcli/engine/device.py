@@ -28,8 +28,10 @@ def too_large(device: torch.device, *batches: Batch) -> OutOfMemoryError:
 
 def count_tokens(batch: Batch) -> int:
     """Real (unpadded) tokens of a batch that still lies on the host, or what it says; rows where it says nothing."""
+    if isinstance(batch.get("tokens"), int):  # a mask of sounds is of samples
+        return int(batch["tokens"])
     mask = batch.get("attention_mask")
-    return int(mask.sum()) if mask is not None else int(batch.get("tokens", len(next(iter(batch.values())))))
+    return int(mask.sum()) if mask is not None else len(next(iter(batch.values())))
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -18,7 +18,7 @@ from ftcli.engine.precision import Precision
 ENCODE_CHUNK = 1000
 ENCODE_CHARACTERS = 1_000_000
 """Rows, or characters, that are encoded at a time: a tokenizer needs some hundred bytes for each token meanwhile."""
-IMAGES_AT_A_TIME = 64
+FILES_AT_A_TIME = 64
 
 
 Encode = Callable[[Sequence[Row]], list[Example]]
@@ -40,7 +40,7 @@ def encode_rows(encode: Encode, rows: Rows, on_rows: Callable[[int], None] | Non
     for row in rows:
         chunk.append(row)
         characters += sum(map(_characters, row.values()))
-        characters += ENCODE_CHARACTERS // IMAGES_AT_A_TIME if "image" in row else 0
+        characters += ENCODE_CHARACTERS // FILES_AT_A_TIME if "image" in row or "audio" in row else 0
         if len(chunk) >= ENCODE_CHUNK or characters >= ENCODE_CHARACTERS:
             flush()
             characters = 0

@@ -15,6 +15,7 @@ METRICS = Table(
         "entity_f1": "ftcli.metrics.spans:EntityF1",
         "correlations": "ftcli.metrics.regression:Correlations",
         "distances": "ftcli.metrics.regression:Distances",
+        "transcript_errors": "ftcli.metrics.transcripts:TranscriptErrors",
         "mcc": "ftcli.metrics.classification:MatthewsCorrelation",
     },
 )

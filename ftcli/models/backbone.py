@@ -12,5 +12,7 @@ def outside_backbone(model: Any) -> list[str]:
     backbone = getattr(model, str(getattr(model, "base_model_prefix", "")), None)
     if backbone is None and hasattr(model, "base_model_prefix") and "For" not in type(model).__name__:
         backbone = model  # an architecture without a head
+    if not isinstance(backbone, nn.Module):  # Whisper's classifier has the encoder alone
+        backbone = getattr(model, "encoder", None)
     inside = {id(p) for p in backbone.parameters()} if isinstance(backbone, nn.Module) else set()
     return [name for name, parameter in model.named_parameters() if id(parameter) not in inside]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -30,8 +30,9 @@ from ftcli.models.adapted import (
     usable,
 )
 from ftcli.models.added_tokens import extend, grow
+from ftcli.models.audio_processors import Hearing, open_hearing, plain_hearing
 from ftcli.models.failures import explain, pickle_refused, refuse_pickles
-from ftcli.models.image_processors import open_processor, plain_processor, takes_images
+from ftcli.models.image_processors import open_processor, plain_processor
 from ftcli.models.presets import preset
 from ftcli.models.quantized import settings
 from ftcli.recipe.schema import ModelRecipe
@@ -50,7 +51,7 @@ class Source:
     """What `from_pretrained` takes; None for a preset."""
     config: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase | None
-    """None for a preset, and for a model of images."""
+    """None for a preset, and for a model of images or sounds."""
     revision: str | None = None
     trust_remote_code: bool = False
     run: Path | None = None
@@ -59,6 +60,8 @@ class Source:
     """What the user should know of where it came from."""
     images: Any = None
     """The image processor of a model that takes images."""
+    hearing: Hearing | None = None
+    """The same of one that takes sounds."""
     dropout: Mapping[str, Any] = field(default_factory=dict)
     """Rates of dropout that the configuration came with, by name, where a recipe set others."""
     added: Mapping[int, Sequence[int]] = field(default_factory=dict)
@@ -76,8 +79,13 @@ class Source:
 
     @property
     def processor(self) -> Any:
-        """What makes a model's inputs of what people give it: its tokenizer or its image processor."""
-        return self.images if self.images is not None else self.tokenizer
+        """What makes a model's inputs of what people give it: its tokenizer, image processor or feature extractor."""
+        return self.images or self.hearing or self.tokenizer
+
+    @property
+    def takes(self) -> Literal["text", "image", "audio"]:
+        """The kind of what the model is given."""
+        return "image" if self.images is not None else "audio" if self.hearing is not None else "text"
 
     @property
     def path(self) -> Path | None:
@@ -150,7 +158,8 @@ def open_source(recipe: ModelRecipe) -> Source:
         config = AutoConfig.for_model(
             kind, **values
         )  # anew: some settings follow from others, as Llama's size of a head
-        return Source(name, None, config, None, images=plain_processor(config) if takes_images(config) else None)
+        images, hearing = plain_processor(config), plain_hearing(config)
+        return Source(name, None, config, None, images=images, hearing=hearing)
     bundled = name.startswith(PREFIX)
     path = find_bundled("models", "model", name.removeprefix(PREFIX)) if bundled else Path(name).expanduser()
     run = path if (path / "recipe.yaml").is_file() or (path / "model").is_dir() else None
@@ -161,8 +170,8 @@ def open_source(recipe: ModelRecipe) -> Source:
             if online and not path.exists():
                 refuse_pickles(location, recipe.revision)
             config = AutoConfig.from_pretrained(location, **options)
-            images = open_processor(location, options) if takes_images(config) else None
-            tokenizer = None if images is not None else AutoTokenizer.from_pretrained(location, **options)
+            images, hearing = open_processor(config, location, options), open_hearing(config, location, options)
+            tokenizer = None if images or hearing else AutoTokenizer.from_pretrained(location, **options)
     except Exception as error:
         raise explain(error, name, location) from error
     told = read_base(Path(location)) if path.exists() else None
@@ -175,8 +184,8 @@ def open_source(recipe: ModelRecipe) -> Source:
         raise UsageError(f"model.base: {name} is a whole model and needs none", hint="leave it out")
     note = None if online else f"the Hub ({endpoint()}) could not be reached: {name} as in the cache"
     source = Source(
-        name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run, note, images, base=base,
-        reserved=int((told or {}).get("reserved", 0)),
+        name, location, config, tokenizer, recipe.revision, recipe.trust_remote_code, run, note, images, hearing,
+        base=base, reserved=int((told or {}).get("reserved", 0)),
     )  # fmt: skip
     if tokenizer is not None:
         _check_tokenizer(tokenizer, config, name)

@@ -92,7 +92,63 @@ def _mae(encoder: Mapping[str, Any], layers: int, hidden: int, heads: int) -> di
     }
 
 
+def _ast(layers: int, hidden: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "model_type": "audio-spectrogram-transformer",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        **more,
+    }
+
+
+def _whisper(layers: int, hidden: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "model_type": "whisper",
+        "encoder_layers": layers,
+        "decoder_layers": layers,
+        "d_model": hidden,
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "encoder_ffn_dim": 4 * hidden,
+        "decoder_ffn_dim": 4 * hidden,
+        **more,
+    }
+
+
+def _wav2vec2(layers: int, hidden: int, heads: int, convolutions: tuple[int, ...]) -> dict[str, Any]:
+    """320 samples a frame (20 ms), over seven convolutions as published or over fewer, wider ones."""
+    shapes = {
+        7: ((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)),
+        5: ((10, 8, 4, 4, 2), (5, 4, 4, 2, 2)),
+    }
+    kernels, strides = shapes[len(convolutions)]
+    return {
+        "model_type": "wav2vec2",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "conv_dim": list(convolutions),
+        "conv_kernel": list(kernels),
+        "conv_stride": list(strides),
+        "num_feat_extract_layers": len(convolutions),
+        "num_conv_pos_embeddings": 64 if layers < 12 else 128,
+        "num_conv_pos_embedding_groups": 16,
+        # Norms over each frame alone, and the stable order of norms: answers do not depend on what is beside a row.
+        "feat_extract_norm": "layer",
+        "do_stable_layer_norm": True,
+        "conv_bias": True,
+        "feat_proj_dropout": 0.0,
+        "layerdrop": 0.0,
+        "apply_spec_augment": False,
+    }
+
+
 _VIT_DIGITS = _vit(4, 64, 4, image_size=8, patch_size=2)
+
+_YOLOS = {"use_mid_position_embeddings": False}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bert-tiny": _bert(2, 128),
@@ -113,6 +169,21 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "vit-digits": {**_VIT_DIGITS, "encoder_stride": 2},
     "vit-tiny": _vit(12, 192, 3),
     "vit-base": _vit(12, 768, 12),
+    "whisper-digits": _whisper(3, 96, 4, num_mel_bins=40, max_source_positions=50, init_std=0.08),
+    "ast-base": _ast(12, 768, 12),
+    "whisper-tiny": _whisper(4, 384, 6, num_mel_bins=80, max_source_positions=1500),
+    "wav2vec2-tiny": _wav2vec2(4, 128, 2, (64, 64, 128, 128, 128)),
+    "wav2vec2-base": _wav2vec2(12, 768, 12, (512,) * 7),
+    "yolos-shapes": {
+        **_YOLOS,
+        **_vit(4, 96, 4, image_size=[64, 64], patch_size=8, num_detection_tokens=12, initializer_range=0.08),
+        "model_type": "yolos",
+    },
+    "yolos-tiny": {
+        **_YOLOS,
+        **_vit(12, 192, 3, image_size=[800, 1333], num_detection_tokens=100),
+        "model_type": "yolos",
+    },
     "mae-digits": _mae(_VIT_DIGITS, 2, 48, 4),
     "mae-base": _mae(_vit(12, 768, 12), 8, 512, 16),
 }

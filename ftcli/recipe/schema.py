@@ -14,6 +14,9 @@ from ftcli.recipe.distill_schema import DistillRecipe, StudentRecipe, TeacherRec
 from ftcli.recipe.method import MethodRecipe
 from ftcli.recipe.regularize import RegularizeRecipe
 from ftcli.recipe.task_schema import (
+    AudioRecipe,
+    DetectionRecipe,
+    ImageRecipe,
     LongRecipe,
     MultiLabelRecipe,
     QaRecipe,
@@ -93,6 +96,12 @@ class DataRecipe:
     """Split scored once, at the end."""
     validation_fraction: float = _key(0.1, above=0, below=1)
     """Share of train held out (seeded, stratified) where no validation split is; of a corpus 2,000 rows at most."""
+    test_fraction: float | None = _key(None, above=0, below=1)
+    """Share of train held out for the test (stratified, the same whatever the seed) where no test split is."""
+    test_files: str | None = None
+    """Files of a folder that make up its test split, shell-like: '*_george_*' of a speaker's sounds."""
+    label_pattern: str | None = None
+    """Where the names of a folder's images or sounds hold the label: '{label}_{speaker}_{take}'."""
     limit: int | None = _key(None, at_least=1)
     """Use at most this many rows of each split (a seeded, random choice)."""
     limit_train: int | None = _key(None, at_least=1)
@@ -314,6 +323,9 @@ class Recipe:
     tags: TagsRecipe = field(default_factory=TagsRecipe)
     qa: QaRecipe = field(default_factory=QaRecipe)
     ranking: RankingRecipe = field(default_factory=RankingRecipe)
+    audio: AudioRecipe = field(default_factory=AudioRecipe)
+    image: ImageRecipe = field(default_factory=ImageRecipe)
+    detection: DetectionRecipe = field(default_factory=DetectionRecipe)
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)

@@ -39,6 +39,34 @@ class RegressionRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AudioRecipe:
+    """Sounds to be heard."""
+
+    max_seconds: float = _key(30.0, above=0)
+    """Seconds of a sound that are heard; of longer ones the rest is cut (and they are counted)."""
+    augment: bool | None = None
+    """Train on sounds varied at random (speed, voice, loudness, onset, hidden parts); by default from scratch only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecipe:
+    """Images to be seen."""
+
+    randaugment: int = _key(0, at_least=0, at_most=8)
+    """Random changes to each training image (turned, shifted, darker, ...), e.g. 2; 0 for none."""
+    magnitude: float = _key(0.3, above=0, at_most=1)
+    """How far such a change goes at most, as a share of what still makes sense."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionRecipe:
+    """Boxes to be told of images."""
+
+    threshold: float = _key(0.5, at_least=0, below=1)
+    """Least score of a box that predict writes, and that precision and recall are about."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TagsRecipe:
     """Tags of tokens."""
 

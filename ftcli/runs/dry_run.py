@@ -72,12 +72,12 @@ def check(parts: Parts, console: Console, made: Callable[[Rows], Sequence[Exampl
         "estimated_disk_bytes": training_bytes(parts.model, recipe.checkpoint.keep, parts.regularizers.bytes_kept),
         "estimated_seconds": round(per_step * total, 1),
     }
-    for name, value in facts.items() if parts.source.tokenizer is not None else _of_images(facts).items():
+    for name, value in facts.items() if parts.source.tokenizer is not None else _of_files(facts).items():
         console.info(f"{name.replace('_', ' ')}: {_words(name, value)}")
     return facts
 
 
-def _of_images(facts: dict[str, Any]) -> dict[str, Any]:
+def _of_files(facts: dict[str, Any]) -> dict[str, Any]:
     """What has a meaning where there are no texts."""
     return {name: value for name, value in facts.items() if name not in ("truncated_share", "max_length")}
 

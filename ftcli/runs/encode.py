@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 import ftcli
-from ftcli.contract import Example, Objective, Rows, Task
+from ftcli.contract import Example, Objective, Remarking, Rows, Task
 from ftcli.data.pieces import Pieces
 from ftcli.data.token_cache import TokenCache, key_of, user_folder
 from ftcli.data.tokens import Tokens
@@ -43,6 +43,10 @@ def encode(
             examples = _encode(by or parts.task.encode, rows, bar, stop)
         if cache is not None and key is not None and isinstance(examples, Tokens):
             cache.save(key, examples)
+    if isinstance(parts.task, Remarking):
+        for remark in parts.task.remarks(split, examples):
+            console.note(remark)
+        return examples
     cut, several = round(len(rows) * (share_cut(examples) or 0)), in_several(examples)
     for longer, what in ((cut, f"were cut{parts.task.long_hint}"), (several, "are read in windows")):
         if longer:
@@ -86,7 +90,7 @@ def _key(task: Task, rows: Rows) -> str | None:
 
 
 def _doing(parts: Parts) -> str:
-    return "tokenize" if parts.source.images is None else "decode"
+    return "tokenize" if parts.source.takes == "text" else "decode"
 
 
 def _encode(by: Encode, rows: Rows, bar: Any, stop: StopRequest | None) -> Sequence[Example]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from ftcli.contract import Example
+from ftcli.contract import Augmenting, Example
+from ftcli.engine.corrupt import drawing
 from ftcli.recipe.schema import Recipe
 from ftcli.runs import training
 from ftcli.runs.encode import encode
@@ -39,7 +40,10 @@ def train(session: Session) -> dict[str, Any]:
     """The story of a run: encode, train, keep the best, score the test split, write."""
     examples = encode(session.parts, "train", session.console, session.stop)
     validation = encode(session.parts, "validation", session.console, session.stop)
-    return training.fit(session, examples, validation, partial(finish, session, validation))
+    task, source, seed = session.parts.task, session.parts.source, session.parts.recipe.seed
+    varied = isinstance(task, Augmenting) and task.augments(from_scratch=source.from_scratch)
+    draw = drawing(cast(Augmenting, task).augment, seed) if varied else None
+    return training.fit(session, examples, validation, partial(finish, session, validation), draw=draw)
 
 
 def finish(session: Session, validation: Sequence[Example], journal: Journal) -> dict[str, Any]:

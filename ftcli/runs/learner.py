@@ -32,7 +32,12 @@ def regularizers(task: Task, source: Source, recipe: Recipe) -> Stack:
         if part.scope != "any" and recipe.objective is not None:
             raise UsageError(f"{key} is for tasks, and {task.name} is an objective of pretraining", hint=leave_out)
         if part.inputs == "images" and not images:
-            raise UsageError(f"{key} is for images, and {source.name} takes texts", hint="--set regularize.mixup=0.2")
+            takes = "sounds" if source.takes == "audio" else "texts"
+            hint = leave_out if source.takes == "audio" else "--set regularize.mixup=0.2"
+            raise UsageError(f"{key} is for images, and {source.name} takes {takes}", hint=hint)
+        if source.takes == "audio" and part.embeds(images=False):
+            hint = "--set regularize.mixup_at=hidden" if name == "mixup" else leave_out
+            raise UsageError(f"{key} changes word embeddings or pixels, and {source.name} takes sounds", hint=hint)
         if part.from_pretrained and source.from_scratch:
             raise UsageError(f"{key} goes by pretrained weights, and {source.name} has none", hint=leave_out)
         if recipe.train.compile is True and (part.embeds(images=images) or not part.compiles):

@@ -21,6 +21,10 @@ PIPELINES: Mapping[str, tuple[str, str]] = {
     ),
     "token-classification": ("token-classification", '"some text", aggregation_strategy="first")'),
     "image-classification": ("image-classification", '"path/to/image.png")'),
+    "ctc-asr": ("automatic-speech-recognition", '"path/to/sound.wav")'),
+    "object-detection": ("object-detection", '"path/to/image.png")'),
+    "seq2seq-asr": ("automatic-speech-recognition", '"path/to/sound.wav")'),
+    "audio-classification": ("audio-classification", '"path/to/sound.wav")'),
     "mlm": ("fill-mask", 'f"some {run.tokenizer.mask_token}")'),
     "clm": ("text-generation", '"some text")'),
 }  # fmt: skip
@@ -67,7 +71,7 @@ Made by `ftcli {command}`; the recipe that repeats it is `recipe.yaml` in the ru
 
 
 def _use(parts: Parts, command: str) -> str:
-    file = "image.png" if parts.source.images is not None else "texts.txt"
+    file = {"image": "image.png", "audio": "sound.wav"}.get(parts.source.takes, "texts.txt")
     pipeline, call = PIPELINES.get(parts.task.name, (None, ""))
     own = getattr(parts.task, "usage", lambda: None)()
     if own is not None:

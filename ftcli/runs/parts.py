@@ -29,7 +29,7 @@ from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
 from ftcli.runs.defaults import EPOCHS_PRETRAINING, TOKEN_DROPOUT_FROM_SCRATCH, default_epochs, default_lr
 from ftcli.runs.learner import learner, regularizers
 from ftcli.runs.names import check_names
-from ftcli.runs.recognise import recognised
+from ftcli.runs.recognise import modality, recognised
 from ftcli.runs.split_texts import SplitTexts
 from ftcli.runs.students import cut_student
 from ftcli.tasks import TASKS
@@ -64,19 +64,25 @@ def task_class(recipe: Recipe, source: Source) -> Any:
 
     UsageError where the model takes no rows of the task's kind.
     """
-    takes_images = source.images is not None
     if recipe.objective is not None:
         name, kind = recipe.objective, OBJECTIVES.part(recipe.objective)
     else:
         name, kind = recipe.task, TASKS.part(recipe.task)
-    wants_images = any(column.kind == "image" for column in kind.columns)
-    if wants_images != takes_images:
-        takes, wants = ("images", "texts") if takes_images else ("texts", "images")
+    wanted = modality(kind.columns)
+    if wanted != source.takes:
         raise UsageError(
-            f"{name} is learnt from {wants}, and {source.name} ({source.config.model_type}) takes {takes}",
-            hint="--model preset:vit-tiny or another model of images" if wants_images else "another --model",
+            f"{name} is learnt from {PLURALS[wanted]}, and {source.name} ({source.config.model_type}) takes "
+            f"{PLURALS[source.takes]}",
+            hint=MODELS.get(wanted, "another --model"),
         )
     return kind
+
+
+PLURALS = {"text": "texts", "image": "images", "audio": "sounds"}
+MODELS = {
+    "image": "--model preset:vit-tiny or another model of images",
+    "audio": "--model preset:whisper-digits or another model of sounds",
+}
 
 
 def require(recipe: Recipe) -> tuple[str, str]:
@@ -146,13 +152,20 @@ def check_columns(data: Data, columns: Sequence[Column], console: Console) -> No
         if missing and (column.required or column.answer):
             raise DataError(
                 f"{data.name} has no {column.role} column to train on",
-                hint=data.hint or f"{flag_of(column)}NAME names it",
+                hint=data.hint or in_names(data, column) or f"{flag_of(column)}NAME names it",
             )
+
+
+def in_names(data: Data, column: Column) -> str | None:
+    """Where labels of files may be, for data that is nothing but files."""
+    if column.kind != "label" or set(data.columns) not in ({"image"}, {"audio"}):
+        return None
+    return "a folder for each class, a table of paths and labels, or --set 'data.label_pattern={label}_*' for names"
 
 
 def with_tokenizer(source: Source, data: Data, recipe: Recipe, columns: Sequence[Column], console: Console) -> Source:
     """The model with a tokenizer: its own or one learnt from the training texts, and the words to be added. One of
-    images needs none."""
+    images or sounds needs none."""
     if source.processor is None:
         length = source.max_length(recipe.train.max_length)
         texts = SplitTexts(data.splits["train"], columns)
@@ -306,7 +319,8 @@ def choose_defaults(
         hides = source.from_scratch and source.tokenizer is not None and not pretrains
         chosen["regularize.token_dropout"] = TOKEN_DROPOUT_FROM_SCRATCH if hides else 0.0
     elif recipe.regularize.token_dropout and source.tokenizer is None:
-        raise UsageError(f"regularize.token_dropout hides words, and {source.name} takes images", hint="leave it out")
+        takes = PLURALS[source.takes]
+        raise UsageError(f"regularize.token_dropout hides words, and {source.name} takes {takes}", hint="leave it out")
     if recipe.train.max_length is None and source.tokenizer is not None:
         chosen["train.max_length"] = source.max_length(None)
     if recipe.eval.metric is None:

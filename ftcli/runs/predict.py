@@ -8,10 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ftcli.contract import Choosing
 from ftcli.data.records import records
 from ftcli.engine.predict import predict
 from ftcli.errors import UsageError
 from ftcli.recipe.schema import Recipe
+from ftcli.reports.boxes import Pictures
 from ftcli.runs.candidates import offer_candidates
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import cannot_write
@@ -20,11 +22,23 @@ from ftcli.text import json_line
 from ftcli.trackers.console import Console
 
 
-def run(recipe: Recipe, console: Console, *, source: str | None, output: str | None, stdout: IO[str]) -> int:
-    """Predict every record of `source`; returns how many could not be used."""
+def run(
+    recipe: Recipe,
+    console: Console,
+    *,
+    source: str | None,
+    output: str | None,
+    stdout: IO[str],
+    draw: str | None = None,
+) -> int:
+    """Predict every record of `source`; returns how many could not be used. `draw` is a folder for pictures of
+    boxes."""
     prepare_process()
     trained = open_trained(recipe)
     offer_candidates(trained, recipe)
+    if draw is not None and not isinstance(trained.task, Choosing):
+        raise UsageError(f"--draw shows boxes, and {trained.task.name} tells none", hint="leave it out")
+    pictures = Pictures(Path(draw).expanduser()) if draw is not None else None
     live = source in (None, "-")
     stream = records(source, recipe.data, known_columns(trained), trained.task.row_fault)
     if not live and (note := left_behind(trained, source)):
@@ -38,6 +52,10 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
                 failed += 1
                 answer: dict[str, Any] = {"error": record.error, "line": record.line}
             else:
+                if isinstance(trained.task, Choosing):
+                    prediction = trained.task.shown(prediction)
+                if pictures is not None:
+                    pictures.add(record.row, prediction)
                 answer = {**record.values, **prediction}
                 cut += "truncated" in prediction
                 done += 1
@@ -45,8 +63,11 @@ def run(recipe: Recipe, console: Console, *, source: str | None, output: str | N
             out.flush()
             bar.advance(1)
     if cut:
-        length = trained.source.max_length(recipe.train.max_length)
-        console.warn(f"{cut:,} of {done:,} texts ({cut / done:.1%}) are longer than {length} tokens and were cut")
+        if trained.source.takes == "audio":
+            what, length = "sounds", f"{recipe.audio.max_seconds:g} s"
+        else:
+            what, length = "texts", f"{trained.source.max_length(recipe.train.max_length)} tokens"
+        console.warn(f"{cut:,} of {done:,} {what} ({cut / done:.1%}) are longer than {length} and were cut")
     return failed
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ftcli.contract import Claim
+from ftcli.contract import Claim, Column
 from ftcli.data.columns import meant_by, roles_named
 from ftcli.data.looks import Sample
 from ftcli.data.read import sample
@@ -48,8 +49,16 @@ def recognised(recipe: Recipe, source: Source, console: Console) -> Recipe:
 
 
 def by_modality(source: Source) -> str:
-    """What a model that takes images, or texts, is mostly fine-tuned for."""
-    return "image-classification" if source.images is not None else "text-classification"
+    """What a model that takes images, sounds or texts is mostly fine-tuned for."""
+    return _USUAL[source.takes]
+
+
+_USUAL = {"text": "text-classification", "image": "image-classification", "audio": "audio-classification"}
+
+
+def modality(columns: Sequence[Column]) -> str:
+    """The kind of what a task's models are given: ``image``, ``audio`` or ``text``."""
+    return next((column.kind for column in columns if column.kind in ("image", "audio")), "text")
 
 
 def fitting(source: Source, recipe: DataRecipe) -> dict[str, Any]:
@@ -58,9 +67,9 @@ def fitting(source: Source, recipe: DataRecipe) -> dict[str, Any]:
     found = {}
     for name in TASKS:
         kind = TASKS.part(name)
-        wants_images = any(column.kind == "image" for column in kind.columns)
         named = roles <= {column.role for column in kind.columns}
-        if wants_images == (source.images is not None) and named:
+        suits = not hasattr(kind, "suits") or source.takes != "audio" or kind.suits(source.config)
+        if modality(kind.columns) == source.takes and named and suits:
             found[name] = kind
     return found
 

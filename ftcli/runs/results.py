@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from ftcli.engine.interrupt import StopRequest
 from ftcli.engine.seeding import randomness_kept
 from ftcli.models.load import reference
 from ftcli.reports import REPORTS
+from ftcli.reports.confusion_picture import write_png
 from ftcli.reports.json_report import build as build_json
 from ftcli.runs.best import Best
 from ftcli.runs.folder import RunFolder, write_whole
@@ -103,7 +105,10 @@ def build_report(
 
 
 def write_reports(folder: Path, report: dict[str, Any]) -> None:
-    """report.txt, report.md and, last, report.json: where that one is, the run is finished and whole."""
+    """report.txt, report.md, of classes confusion_matrix.png and, last, report.json: where that one is, the run is
+    finished and whole."""
+    with suppress(OSError):  # the numbers are what counts
+        write_png(report, folder / "confusion_matrix.png")
     for kind, suffix in (("text", "txt"), ("markdown", "md"), ("json", "json")):
         write_whole(folder / f"report.{suffix}", REPORTS.part(kind)(report))
 

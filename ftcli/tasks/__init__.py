@@ -13,6 +13,10 @@ TASKS = Table(
         "extractive-qa": "ftcli.tasks.extractive_qa:ExtractiveQA",
         "multiple-choice": "ftcli.tasks.multiple_choice:MultipleChoice",
         "ranking": "ftcli.tasks.ranking:Ranking",
+        "audio-classification": "ftcli.tasks.audio_classification:AudioClassification",
+        "ctc-asr": "ftcli.tasks.ctc_asr:CtcAsr",
+        "seq2seq-asr": "ftcli.tasks.seq2seq_asr:Seq2SeqAsr",
         "image-classification": "ftcli.tasks.image_classification:ImageClassification",
+        "object-detection": "ftcli.tasks.object_detection:ObjectDetection",
     },
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import AutoModelForImageClassification
@@ -53,6 +54,15 @@ class ImageClassification(Classification):
             if row.get("label") is not None:
                 example["label"] = self._id(row["label"])
         return examples
+
+    def augments(self, *, from_scratch: bool) -> bool:
+        """Whether training images are changed at random."""
+        return self.recipe.image.randaugment > 0
+
+    def augment(self, example: Example, random: np.random.Generator) -> Example:
+        """A training image as it is seen this time."""
+        wanted = self.recipe.image
+        return self.pixels.changed(example, wanted.randaugment, wanted.magnitude, random)
 
     def encoding(self) -> Mapping[str, Any] | None:
         """None: pixels take many times the room of the files they come from, and are not kept for another run."""

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ftcli.contract import Data
-from ftcli.data.images import ImageColumn, decode, image_fault
+from ftcli.data.images import decode, image_fault
 from ftcli.data.load import load
+from ftcli.data.media import FileColumn
 from ftcli.data.pixels import IMAGE
 from ftcli.data.records import records
 from ftcli.errors import DataError
@@ -174,7 +175,7 @@ def test_images_lie_as_the_camera_was_held() -> None:
     st.randoms(),
 )
 def test_a_column_gives_back_what_was_put_in(values: list[Any], random: Any) -> None:
-    column = ImageColumn()
+    column = FileColumn()
     for value in values:
         column.add(value)
     kept = column.finish()

@@ -18,7 +18,7 @@ from ftcli.trackers.console import Console
 from tests.tiny import GOOD, NEUTRAL, run_cli, write_csv, write_jsonl
 
 Cell = Callable[[random.Random, int], Any]
-TEXTS: Any = SimpleNamespace(images=None)
+TEXTS: Any = SimpleNamespace(takes="text")
 
 
 def sentence(chance: random.Random, i: int) -> str:

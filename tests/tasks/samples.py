@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.shapes import shapes
+from tests.sounds import glides, spelt
 from tests.tiny import BAD, GOOD, NEUTRAL, tiny_reviews, write_jsonl, write_parquet
 
 JsonRow = dict[str, Any]
@@ -219,10 +221,43 @@ SAMPLES: dict[str, Sample] = {
     ),
     "image-classification": Sample(
         stripes, "accuracy", 0.9, "label", [({"image": b"no image"}, "decoded"), ({"label": None}, "missing")],
-        {}, (), ("prediction", "score", "scores"), lambda row: row["label"] == "lying", "vit",
+        {}, (), ("prediction", "score", "scores"), lambda row: row["label"] == "lying", "vit-digits",
         ("--epochs", "20", "--lr", "3e-3", "--batch-size", "8", "--set", "eval.every=30",
          "--set", "model.config.num_hidden_layers=2",
          "--set", "model.config.hidden_size=32"),
+        write_parquet, ".parquet", adaptable=False,
+    ),
+    "audio-classification": Sample(
+        glides, "accuracy", 0.9, "label", [({"audio": b"no sound"}, "decoded"), ({"label": None}, "missing")],
+        {}, (), ("prediction", "score", "scores"), lambda row: row["label"] == "falling", "whisper-digits",
+        ("--epochs", "20", "--lr", "3e-3", "--batch-size", "8", "--set", "eval.every=30",
+         "--set", "audio.augment=false", "--set", "model.config={encoder_layers: 1, d_model: 32, encoder_ffn_dim: 64}"),
+        write_parquet, ".parquet", adaptable=False,
+    ),
+    "object-detection": Sample(
+        shapes, "map_50", 0.6, "objects",
+        [({"image": b"no image"}, "decoded"), ({"objects": {"bbox": [[1.0, 2.0]], "category": ["disc"]}}, "four")],
+        {}, (), ("prediction",), None, "yolos-shapes",
+        ("--epochs", "80", "--lr", "2e-3", "--batch-size", "8", "--set", "eval.every=120",
+         "--set", "model.config={image_size: [32, 32], num_hidden_layers: 2, hidden_size: 64, num_detection_tokens: 4}",
+         "--set", "model.config.initializer_range=0.1"),
+        write_parquet, ".parquet", adaptable=False,
+    ),
+    "seq2seq-asr": Sample(
+        spelt, "exact", 0.9, "transcript", [({"audio": b"no sound"}, "decoded"), ({"transcript": ""}, "empty")],
+        {}, (), ("prediction",), None, "whisper-digits",
+        ("--epochs", "60", "--lr", "4e-3", "--batch-size", "8", "--set", "eval.every=90",
+         "--set", "audio.augment=false",
+         "--set", "model.config={encoder_layers: 1, decoder_layers: 1, d_model: 64, encoder_ffn_dim: 64}",
+         "--set", "model.config.decoder_ffn_dim=64", "--set", "generation.max_new_tokens=8"),
+        write_parquet, ".parquet", adaptable=False,
+    ),
+    "ctc-asr": Sample(
+        spelt, "exact", 0.9, "transcript", [({"audio": b"no sound"}, "decoded"), ({"transcript": ""}, "empty")],
+        {}, (), ("prediction",), None, "wav2vec2-tiny",
+        ("--epochs", "60", "--lr", "3e-3", "--batch-size", "8", "--set", "eval.every=60",
+         "--set", "audio.augment=false", "--set", "model.config={num_hidden_layers: 2, hidden_size: 32}",
+         "--set", "model.config.conv_dim=[32,32,32,32,32]", "--set", "regularize.dropout=0"),
         write_parquet, ".parquet", adaptable=False,
     ),
 }  # fmt: skip

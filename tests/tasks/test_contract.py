@@ -48,7 +48,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, tiny_bert_dir: Path) -> Any
             sample, folder = SAMPLES[name], tmp_path_factory.mktemp(name)
             train = sample.rows(24, 0)
             data = sample.data(folder / "data", train=train, validation=train, test=sample.rows(16, 2))
-            model = str(tiny_bert_dir) if sample.model == "bert" else "preset:vit-digits"
+            model = str(tiny_bert_dir) if sample.model == "bert" else f"preset:{sample.model}"
             found[name] = Learnt(name, sample, model, data, folder / "run")
             done = found[name].finetune(folder / "run", data)
             assert done.code == 0, done.stderr

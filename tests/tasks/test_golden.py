@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from transformers import (
+    AutoConfig,
     BertConfig,
     BertForMaskedLM,
     BertForMultipleChoice,
@@ -25,6 +27,10 @@ from transformers import (
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
+    Wav2Vec2ForCTC,
+    WhisperForAudioClassification,
+    WhisperForConditionalGeneration,
+    YolosForObjectDetection,
 )
 
 from ftcli.data.sampler import Sampler
@@ -33,6 +39,9 @@ from ftcli.engine.loop import Loop, count_steps
 from ftcli.engine.optim import adamw
 from ftcli.engine.precision import pick_precision
 from ftcli.engine.schedule import factor
+from ftcli.models.audio_processors import plain_hearing, takes_sounds
+from ftcli.models.image_processors import plain_processor
+from ftcli.models.presets import preset
 from ftcli.models.tokenizers import train_wordpiece
 from ftcli.objectives.mlm import MaskedLanguageModelling
 from ftcli.recipe.schema import OptimizerRecipe, Recipe, ScheduleRecipe, TokenizerRecipe, TrainRecipe
@@ -43,8 +52,15 @@ from ftcli.tasks.image_classification import ImageClassification
 from ftcli.tasks.multiple_choice import MultipleChoice
 from ftcli.tasks.ranking import Ranking
 from ftcli.tasks.text_classification import TextClassification
+from tests.tasks.samples import SAMPLES
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+WHISPER = {**preset("whisper-digits"), "encoder_layers": 1, "d_model": 32, "encoder_ffn_dim": 64}
+WHISPER_WRITES = {**WHISPER, "decoder_layers": 1, "decoder_ffn_dim": 64}
+WAV2VEC2 = {**preset("wav2vec2-tiny"), "num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 64,
+            "conv_dim": [32] * 5}  # fmt: skip
+YOLOS = {**preset("yolos-shapes"), "image_size": [32, 32], "num_hidden_layers": 2, "hidden_size": 32,
+         "intermediate_size": 64, "num_detection_tokens": 4, "initializer_range": 0.1}  # fmt: skip
 WORDS = ["film", "plot", "warm", "cold", "dull", "bright", "slow", "fine", "a", "the", "very", "not"]
 TOLERANCE = 2e-5
 """What other processors' order of additions may change over the curve."""
@@ -199,12 +215,35 @@ def masked_language_modelling() -> list[float]:
     return trained(task, model, examples, drawing(task.corrupt, 3))
 
 
-def trained(task: Any, model: Any, examples: Any, draw: Any = None) -> list[float]:
-    """The losses of six epochs with accumulation, clipping and warm-up."""
-    recipe = TrainRecipe(epochs=6, batch_size=4, gradient_accumulation=2, clip=1.0)
+def of_media(name: str, kind: Any, config: Mapping[str, Any], *, vary: bool = False, **options: Any) -> list[float]:
+    """Some epochs of a tiny model of images or sounds on the task's sample; with `vary` examples change at random."""
+    rows = SAMPLES[name].rows(50, 3)
+    torch.manual_seed(11)
+    made = AutoConfig.for_model(**config)
+    processor = plain_hearing(made) if takes_sounds(made) else plain_processor(made)
+    task = TASKS.part(name)(processor, 32)
+    task.fit_labels(Split(rows), None)
+    if name == "ctc-asr":
+        made.vocab_size, made.pad_token_id = len(processor.tokenizer), processor.tokenizer.pad_token_id
+    elif name == "seq2seq-asr":
+        made.vocab_size, made.pad_token_id, made.eos_token_id = len(processor.tokenizer), 0, 2
+        made.bos_token_id = made.decoder_start_token_id = 1
+        made.suppress_tokens = made.begin_suppress_tokens = None
+    else:
+        made.num_labels = len(task.labels)
+    model = kind._from_config(made)
+    task.prepare(model)
+    return trained(task, model, task.encode(rows), drawing(task.augment, 3) if vary else None, **options)
+
+
+def trained(
+    task: Any, model: Any, examples: Any, draw: Any = None, *, epochs: int = 6, lr: float = 5e-3
+) -> list[float]:
+    """The losses of some epochs with accumulation, clipping and warm-up."""
+    recipe = TrainRecipe(epochs=epochs, batch_size=4, gradient_accumulation=2, clip=1.0)
     sampler = Sampler([len(e["input_ids"]) if "input_ids" in e else 1 for e in examples], 8, 3)
     total = count_steps(recipe, sampler.steps)
-    optimizer = adamw(model, OptimizerRecipe(lr=5e-3))
+    optimizer = adamw(model, OptimizerRecipe(lr=lr))
     precision = pick_precision("fp32", torch.device("cpu"))
     loop = Loop(
         task, model, examples, sampler, optimizer, factor(ScheduleRecipe(warmup=0.1), total), precision, recipe, total,
@@ -223,6 +262,12 @@ CURVES = {
     "extractive-qa": extractive_qa,
     "multiple-choice": multiple_choice,
     "ranking": ranking,
+    "audio-classification": partial(
+        of_media, "audio-classification", WhisperForAudioClassification, WHISPER, vary=True, lr=3e-3, epochs=26
+    ),
+    "ctc-asr": partial(of_media, "ctc-asr", Wav2Vec2ForCTC, WAV2VEC2),
+    "seq2seq-asr": partial(of_media, "seq2seq-asr", WhisperForConditionalGeneration, WHISPER_WRITES),
+    "object-detection": partial(of_media, "object-detection", YolosForObjectDetection, YOLOS, lr=3e-3, epochs=14),
     "mlm": masked_language_modelling,
 }
 

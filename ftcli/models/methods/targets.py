@@ -54,6 +54,14 @@ _VIT = {  # as transformers names them now, and as it did before
     "ffn_in": "mlp.fc1 intermediate.dense",
     "ffn_out": "mlp.fc2 output.dense",
 }
+_DETR = {
+    "query": "attn.q_proj",
+    "key": "attn.k_proj",
+    "value": "attn.v_proj",
+    "attention_out": "attn.o_proj",
+    "ffn_in": "mlp.fc1",
+    "ffn_out": "mlp.fc2",
+}
 _T5 = {
     "query": "Attention.q",
     "key": "Attention.k",
@@ -120,7 +128,8 @@ FAMILIES: Mapping[str, Mapping[str, str]] = {
     **dict.fromkeys(("t5", "mt5", "umt5", "longt5"), _T5),
     **dict.fromkeys(("bart", "mbart", "marian", "pegasus", "whisper", "opt", "m2m_100", "blenderbot"), _BART),
     **dict.fromkeys(("wav2vec2", "hubert", "wavlm", "unispeech"), _WAV2VEC2),
-    **dict.fromkeys(("vit", "deit", "vit_mae"), _VIT),
+    "detr": _DETR,
+    **dict.fromkeys(("vit", "deit", "vit_mae", "yolos", "audio-spectrogram-transformer"), _VIT),
 }  # fmt: skip
 """Model type -> role -> how names of its modules end, several separated by spaces. The longest ending that fits
 counts: ``attention.output.dense`` is no ``output.dense``."""

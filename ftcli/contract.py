@@ -245,21 +245,12 @@ class Resampling(Protocol):
 
 
 @runtime_checkable
-class Remarking(Protocol):
-    """A task that has more to say of encoded rows than how many texts were cut."""
-
-    def remarks(self, split: str, examples: Sequence[Example]) -> list[str]: ...
-
-
-@runtime_checkable
 class Augmenting(Protocol):
-    """A task that can vary its training examples."""
+    """A task that can vary its training examples, their answers unchanged: whether the recipe wants it (of a model that
+    knows nothing yet), and an example as it is given to the model this time."""
 
-    def augments(self, *, from_scratch: bool) -> bool:
-        """Whether the recipe wants it; `from_scratch`: of a model that knows nothing yet."""
-
-    def augment(self, example: Example, random: np.random.Generator) -> Example:
-        """A training example as it is given to the model this time, its answer unchanged."""
+    def augments(self, *, from_scratch: bool) -> bool: ...
+    def augment(self, example: Example, random: np.random.Generator) -> Example: ...
 
 
 @runtime_checkable

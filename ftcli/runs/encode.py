@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 import ftcli
-from ftcli.contract import Example, Objective, Remarking, Rows, Task
+from ftcli.contract import Example, Objective, Rows, Task
 from ftcli.data.pieces import Pieces
 from ftcli.data.token_cache import TokenCache, key_of, user_folder
 from ftcli.data.tokens import Tokens
@@ -43,7 +43,7 @@ def encode(
             examples = _encode(by or parts.task.encode, rows, bar, stop)
         if cache is not None and key is not None and isinstance(examples, Tokens):
             cache.save(key, examples)
-    if isinstance(parts.task, Remarking):
+    if hasattr(parts.task, "remarks"):  # other things than texts that were cut
         for remark in parts.task.remarks(split, examples):
             console.note(remark)
         return examples

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -31,8 +30,9 @@ from ftcli.models.adapted import (
 )
 from ftcli.models.added_tokens import extend, grow
 from ftcli.models.audio_processors import Hearing, open_hearing, plain_hearing
-from ftcli.models.failures import explain, pickle_refused, refuse_pickles
+from ftcli.models.failures import explain, refuse_pickles
 from ftcli.models.image_processors import open_processor, plain_processor
+from ftcli.models.places import hub_name, local_folder
 from ftcli.models.presets import preset
 from ftcli.models.quantized import settings
 from ftcli.recipe.schema import ModelRecipe
@@ -163,7 +163,7 @@ def open_source(recipe: ModelRecipe) -> Source:
     bundled = name.startswith(PREFIX)
     path = find_bundled("models", "model", name.removeprefix(PREFIX)) if bundled else Path(name).expanduser()
     run = path if (path / "recipe.yaml").is_file() or (path / "model").is_dir() else None
-    location = _local_folder(path, run) if path.exists() else _hub_name(name)
+    location = local_folder(path, run) if path.exists() else hub_name(name)
     options: dict[str, Any] = {"revision": recipe.revision, "trust_remote_code": recipe.trust_remote_code}
     try:
         with nullcontext(True) if path.exists() else as_reachable() as online:
@@ -309,31 +309,3 @@ def _configure(config: PretrainedConfig, changes: Mapping[str, Any], name: str) 
             hint="set both, e.g. hidden_size=256 num_attention_heads=4",
         )
     return config
-
-
-def _local_folder(path: Path, run: Path | None) -> str:
-    folder = path / "model" if run is not None else path
-    if not folder.is_dir():
-        if run is not None:
-            raise UsageError(f"run '{path}' has no model yet", hint="it did not finish: run it again with --resume")
-        raise UsageError(f"model '{path}' is a file", hint="name the folder that holds config.json")
-    config = folder / "config.json"
-    if not config.is_file():
-        raise UsageError(f"no config.json in '{folder}'", hint="a model folder holds config.json and model.safetensors")
-    try:
-        json.loads(config.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise UsageError(f"{config}: not readable as JSON ({error})") from None
-    if not list(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"})
-        if pickles:
-            raise pickle_refused(str(path), pickles[0])
-        raise UsageError(f"no weights in '{folder}'", hint="model.safetensors belongs beside config.json")
-    return str(folder)
-
-
-def _hub_name(name: str) -> str:
-    local_looking = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith((".safetensors", ".bin"))
-    if local_looking or any(c in name for c in ' \\:*?"<>|\t\n'):
-        raise UsageError(f"no model at '{name}'", hint="a Hub name, a model folder, a run folder, or preset:NAME")
-    return name

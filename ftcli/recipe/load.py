@@ -132,9 +132,8 @@ def parse_set(assignment: str) -> dict[str, Any]:
     if path in sections() and f"{path}.name" in keys():
         path = f"{path}.name"
     key = find_key(path, "--set")
-    # A pattern ({label}_*, *.wav) is text where the key holds text, whatever it would be in YAML.
-    pattern = text[:1] in ("{", "*") and set(get_args(key.annotation) or (key.annotation,)) <= {str, type(None)}
-    value = text if pattern else parse_yaml(text, f"--set {path}")
+    is_text = set(get_args(key.annotation) or (key.annotation,)) <= {str, type(None)}  # a pattern: {label}_*, *.wav
+    value = text if is_text and text[:1] in ("{", "*") else parse_yaml(text, f"--set {path}")
     if key.free and path == key.path:
         if not isinstance(value, Mapping):
             raise UsageError(f"--set: '{path}' holds keys, not {kind_of(value)}", hint=f"--set {path}.KEY=VALUE")

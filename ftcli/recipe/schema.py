@@ -160,7 +160,6 @@ class TrainRecipe:
     """Only kernels that give the same bits every time, even where slower (CPU runs always repeat)."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass: the same results, far less memory, about a third more time."""
-
     compile: Literal["auto"] | bool = "auto"
     """Compile the forward pass with torch.compile (minutes, once a run). auto: not, until it is measured to pay."""
 

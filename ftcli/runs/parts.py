@@ -28,8 +28,9 @@ from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
 from ftcli.runs.defaults import EPOCHS_PRETRAINING, TOKEN_DROPOUT_FROM_SCRATCH, default_epochs, default_lr
 from ftcli.runs.learner import learner, regularizers
+from ftcli.runs.modality import MODELS, PLURALS, in_names, modality
 from ftcli.runs.names import check_names
-from ftcli.runs.recognise import modality, recognised
+from ftcli.runs.recognise import recognised
 from ftcli.runs.split_texts import SplitTexts
 from ftcli.runs.students import cut_student
 from ftcli.tasks import TASKS
@@ -76,13 +77,6 @@ def task_class(recipe: Recipe, source: Source) -> Any:
             hint=MODELS.get(wanted, "another --model"),
         )
     return kind
-
-
-PLURALS = {"text": "texts", "image": "images", "audio": "sounds"}
-MODELS = {
-    "image": "--model preset:vit-tiny or another model of images",
-    "audio": "--model preset:whisper-digits or another model of sounds",
-}
 
 
 def require(recipe: Recipe) -> tuple[str, str]:
@@ -154,13 +148,6 @@ def check_columns(data: Data, columns: Sequence[Column], console: Console) -> No
                 f"{data.name} has no {column.role} column to train on",
                 hint=data.hint or in_names(data, column) or f"{flag_of(column)}NAME names it",
             )
-
-
-def in_names(data: Data, column: Column) -> str | None:
-    """Where labels of files may be, for data that is nothing but files."""
-    if column.kind != "label" or set(data.columns) not in ({"image"}, {"audio"}):
-        return None
-    return "a folder for each class, a table of paths and labels, or --set 'data.label_pattern={label}_*' for names"
 
 
 def with_tokenizer(source: Source, data: Data, recipe: Recipe, columns: Sequence[Column], console: Console) -> Source:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ftcli.contract import Claim, Column
+from ftcli.contract import Claim
 from ftcli.data.columns import meant_by, roles_named
 from ftcli.data.looks import Sample
 from ftcli.data.read import sample
@@ -17,6 +16,7 @@ from ftcli.data.split import match
 from ftcli.errors import UsageError
 from ftcli.models.load import Source
 from ftcli.recipe.schema import DataRecipe, Recipe
+from ftcli.runs.modality import modality
 from ftcli.tasks import TASKS
 from ftcli.trackers.console import Console
 
@@ -54,11 +54,6 @@ def by_modality(source: Source) -> str:
 
 
 _USUAL = {"text": "text-classification", "image": "image-classification", "audio": "audio-classification"}
-
-
-def modality(columns: Sequence[Column]) -> str:
-    """The kind of what a task's models are given: ``image``, ``audio`` or ``text``."""
-    return next((column.kind for column in columns if column.kind in ("image", "audio")), "text")
 
 
 def fitting(source: Source, recipe: DataRecipe) -> dict[str, Any]:

@@ -23,13 +23,13 @@ Prediction = dict[str, Any]
 """One row's answer: ``prediction`` and, by task, ``score``, ``scores``, ..."""
 
 
-Kind = Literal["text", "image", "audio", "label", "number", "labels", "tokens", "tags", "texts", "json"]
+Kind = Literal["text", "image", "audio", "label", "number", "labels", "tokens", "tags", "texts", "turns", "json"]
 """What the values of a column are, and what a task gets of each:
 
 ``text`` a string; ``image`` and ``audio`` a path or bytes; ``label`` one class (a string, a whole number, true or
 false); ``number`` a finite float; ``labels`` a list, maybe empty, of strings or whole numbers; ``tokens`` a list of
 words (when predicting also a string, still to be cut into words); ``tags`` a list of strings or whole numbers, one a
-token; ``texts`` a list of strings; ``json`` whatever JSON can hold (boxes, messages).
+token; ``texts`` a list of strings; ``turns`` the messages of a conversation; ``json`` whatever JSON can hold (boxes).
 """
 
 
@@ -45,6 +45,8 @@ class Column:
     """False: may be absent."""
     answer: bool = False
     """True for what the model is to tell: not looked at when predicting, and a split may lack it as a whole."""
+    blank: bool = False
+    """True where an empty value is as good as none, of a column that may be absent."""
     unless: str | None = None
     """A role that makes up for this one: where that is found, this one may be absent."""
 

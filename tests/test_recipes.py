@@ -51,15 +51,19 @@ def made_for(recipe: Recipe, folder: Path) -> Path | None:
 @pytest.mark.parametrize("file", RECIPES, ids=lambda p: str(p.relative_to(FOLDER)))
 def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
     """The recipe's own settings, on its own model and data where those need no download, two steps long."""
-    from tests.tiny import run_cli, tiny_bert
+    from tests.tiny import KINDS, run_cli, tiny_bert, tiny_model
 
     found = stages(file)
     distills, first = found[-1].command == "distill", found[0].recipe
     arguments = [found[-1].command, str(file), "--max-steps", "2", "--limit", "40", "--out", str(tmp_path / "run")]
     if not str(first.model.name).startswith(("preset:", "builtin:")):
         kind = SAMPLES[first.task].model if first.task in SAMPLES else "bert"
-        on_text = ["--student" if distills else "--model", str(tiny_bert_dir), "--max-length", "32"]
-        arguments += on_text if kind == "bert" else ["--model", f"preset:{kind}"]
+        model = str(tiny_bert_dir) if kind == "bert" else f"preset:{kind}"
+        if kind in KINDS and kind != "bert":
+            model = str(tiny_model(kind, tmp_path / "model"))
+        arguments += ["--student" if distills else "--model", model]
+        if kind in KINDS:
+            arguments += ["--max-length", "32" if kind == "bert" else "64"]
     if distills and first.teacher.name != "self":
         teacher = tiny_bert(tmp_path / "teacher", labels=["negative", "positive"])
         arguments += ["--teacher", str(teacher), "--student", str(teacher), "--set", "student.layers=1"]

@@ -54,8 +54,9 @@ def check_record(
         if lacking and (needs(column) or len(lacking) < len(sources(column.kind, field, raw.values))):
             return Checked({}, f"no field '{lacking[0]}'; fields: {', '.join(map(str, raw.values)) or 'none'}")
         value = value_of(column.kind, field, raw.values)
-        if column.kind == "label" or (value is None and not needs(column)):
-            found[column.role] = value
+        absent = value is None or (column.blank and value == "")
+        if column.kind == "label" or (absent and not needs(column)):
+            found[column.role] = None if absent else value
             continue
         # "text is empty" where the column goes by its role, "text ('review') is empty" where it does not.
         name = column.role if field == column.role else f"{column.role} ('{field}')"

@@ -73,7 +73,8 @@ def find(
     recipe: DataRecipe, columns: Sequence[Column], reader: Reader, sample: Sequence[Raw]
 ) -> tuple[dict[str, str], list[str]]:
     """Role -> column for one file, and notes on choices that were not obvious."""
-    found = told(recipe, columns)
+    given = told(recipe, columns)
+    found = dict(given)
     kinds = {column.role: column.kind for column in columns}
     for role, name in found.items():
         for part in sources(kinds[role], name, reader.fields):
@@ -93,6 +94,9 @@ def find(
             elif series := numbered(column, [field for field in reader.fields if field not in found.values()]):
                 found[column.role] = "+".join(series)
                 notes.append(f"{column.role}: {_listed(series)}")
+    for column in columns:
+        if column.unless in found and column.role not in given:
+            found.pop(column.role, None)
     values = {field: [raw.values.get(field) for raw in sample if raw.values is not None] for field in reader.fields}
     guessed: list[str] = []
     # Answers first: they are the easier to tell, and what is left is more surely the text.

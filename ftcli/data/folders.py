@@ -16,8 +16,9 @@ from ftcli.data.files import extension, is_data_file, open_file, open_media
 from ftcli.data.lines import explained, open_lines
 from ftcli.data.media import SUFFIXES, kind_of_file
 from ftcli.data.packed import without_packing
+from ftcli.data.parallel_files import parallel_files, parallel_splits
 from ftcli.data.reader import Options, Places, Raw, Reader
-from ftcli.data.split import canonical
+from ftcli.data.split import canonical, split_of_name
 from ftcli.errors import DataError, UsageError
 
 Opener = Callable[[Options], list[Reader]]
@@ -25,7 +26,6 @@ Opener = Callable[[Options], list[Reader]]
 UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
 _SIDECARS = ("dataset_info", "dataset_infos", "dataset_dict", "state", "config", "metadata")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}(-[0-9a-f]+)?$")
-_WORD = re.compile(r"[a-zA-Z]+")
 _PLURALS = {"text": ".txt files", "image": "images", "audio": "sounds"}
 
 
@@ -38,6 +38,9 @@ def open_folder(folder: Path, naming: Naming = NOTHING) -> tuple[dict[str, Opene
         listed = _listed_splits(folder, entries) or _annotated_splits(folder, entries)
         if listed:
             return listed, []
+        pairs = parallel_files(entries)
+        if pairs:
+            return parallel_splits(folder, pairs), []
         files = _split_files(entries)
         # The aclImdb folder has text files beside its class folders; a file named after a split is another matter.
         if any(canonical(split) for split in files):
@@ -94,11 +97,7 @@ def is_sidecar(path: Path) -> bool:
 
 def split_of_file(path: Path) -> str:
     """The split in a file name: ``train``, or the one split word of ``reviews-train``; else the name itself."""
-    stem = _stem(path)
-    if canonical(stem):
-        return stem
-    words = [word for word in _WORD.findall(stem) if canonical(word)]
-    return words[0] if len(words) == 1 else stem
+    return split_of_name(_stem(path))
 
 
 def _file_splits(folder: Path, files: Mapping[str, list[Path]]) -> dict[str, Opener]:

@@ -206,6 +206,7 @@ _FITS: Mapping[Kind, Any] = {
     "tokens": are_word_lists,
     "tags": are_tag_lists,
     "texts": are_word_lists,
+    "turns": lambda values: False,
     "json": lambda values: False,
 }
-"""json is found by its name alone."""
+"""turns and json are found by their names alone."""

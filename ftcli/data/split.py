@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+_WORD = re.compile(r"[a-zA-Z]+")
 SYNONYMS = {
     "train": ("train", "training"),
     "validation": (
@@ -21,6 +23,14 @@ SYNONYMS = {
 def canonical(name: str) -> str | None:
     """train, validation or test, for any of their usual names."""
     return next((split for split, names in SYNONYMS.items() if name.lower() in names), None)
+
+
+def split_of_name(stem: str) -> str:
+    """The split in a name without its ending: ``train``, or the one split word of ``reviews-train``; else the name."""
+    if canonical(stem):
+        return stem
+    words = [word for word in _WORD.findall(stem) if canonical(word)]
+    return words[0] if len(words) == 1 else stem
 
 
 def match(wanted: str, available: Iterable[str]) -> str | None:

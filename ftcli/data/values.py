@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ftcli.contract import Kind
+from ftcli.data import conversations
 from ftcli.data.text_files import json_kind
 
 SEPARATORS = ("|", ";", ",")
@@ -139,6 +140,14 @@ def read_texts(value: Any, reading: Reading = AS_THEY_ARE) -> list[str]:
     return texts
 
 
+def read_turns(value: Any, reading: Reading = AS_THEY_ARE) -> list[conversations.Turn]:
+    """A conversation, see `conversations.read`."""
+    try:
+        return conversations.read(value, predicting=reading.predicting)
+    except conversations.NoConversation as error:
+        raise Unusable(str(error)) from None
+
+
 def read_json(value: Any, reading: Reading = AS_THEY_ARE) -> Any:
     """Any value that JSON has a form for."""
     if value is None:
@@ -176,6 +185,7 @@ READERS: Mapping[Kind, Callable[[Any, Reading], Any]] = {
     "tokens": read_tokens,
     "tags": read_tags,
     "texts": read_texts,
+    "turns": read_turns,
     "json": read_json,
 }
 """Kind -> what makes the task's value of a file's (Unusable where it cannot); those of the other kinds stay as they

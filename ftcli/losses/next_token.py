@@ -7,12 +7,13 @@ Hsu et al. 2024, "Liger Kernel", arXiv:2410.10989, do on GPUs).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 MOST_TOKENS = 4096
 """Tokens of a chunk at most."""
@@ -42,6 +43,37 @@ def next_token_scores(hidden: Tensor, weight: Tensor, labels: Tensor) -> tuple[T
         nll[part] = -log_probabilities.gather(1, labels[part, None]).squeeze(1)
         right[part] = log_probabilities.argmax(-1) == labels[part]
     return nll, right
+
+
+def told(
+    x: Tensor, weight: Tensor | None, labels: Tensor, *, z: float = 0.0, smoothing: float = 0.0
+) -> dict[str, Tensor]:
+    """What became of `labels` (targets,): in training ``loss``, and with `z` ``z``, the sums of `next_token_loss`; else
+    ``loss`` and, for each target, ``nll`` and whether it was the likeliest, ``right``.
+
+    `x` are hidden states (targets, size), with the head's `weight` (vocabulary, size); or, where the head is more than
+    a product and there is no `weight`, logits (targets, vocabulary). These alone take label `smoothing`.
+    """
+    if weight is None:
+        nll = functional.cross_entropy(x.float(), labels, reduction="none", label_smoothing=smoothing)
+        if torch.is_grad_enabled():
+            found = {"loss": nll.sum()}
+            return {**found, "z": z * torch.logsumexp(x.float(), -1).square().sum()} if z else found
+        right = x.argmax(-1) == labels
+    elif torch.is_grad_enabled():
+        loss, of_z = next_token_loss(x, weight, labels, z=z)
+        return {"loss": loss, "z": of_z} if z else {"loss": loss}
+    else:
+        nll, right = next_token_scores(x, weight, labels)
+    return {"loss": nll.sum(), "nll": nll, "right": right}
+
+
+def by_row(values: Tensor, per_row: Sequence[int]) -> list[float]:
+    """(rows,) sums of `values` (targets,), of which each row has so many."""
+    sizes = torch.tensor(per_row)
+    rows = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(values.device)
+    found: list[float] = torch.zeros(len(sizes), device=values.device).index_add(0, rows, values.float()).tolist()
+    return found
 
 
 class _Loss(torch.autograd.Function):

@@ -16,6 +16,9 @@ METRICS = Table(
         "correlations": "ftcli.metrics.regression:Correlations",
         "distances": "ftcli.metrics.regression:Distances",
         "transcript_errors": "ftcli.metrics.transcripts:TranscriptErrors",
+        "bleu": "ftcli.metrics.written:Bleu",
+        "chrf": "ftcli.metrics.written:ChrF",
+        "rouge": "ftcli.metrics.written:Rouge",
         "mcc": "ftcli.metrics.classification:MatthewsCorrelation",
     },
 )

@@ -186,6 +186,22 @@ class TagMetric(PairMetric):
         return rows
 
 
+class TextMetric(PairMetric):
+    """A metric over one text per row."""
+
+    def feature(self, datasets: Any) -> Any:
+        return datasets.Value("string")
+
+    def convert(self, values: Any, what: str) -> list[str]:
+        rows = list(values)
+        for place, row in enumerate(rows):
+            if not isinstance(row, str):
+                raise ValueError(f"{what}[{place}] is {row!r:.80} ({type(row).__name__}), no text")
+        if not rows:
+            raise ValueError(f"nothing to score: {what} is empty")
+        return rows
+
+
 class SetMetric(PairMetric):
     """A metric over one row of 0 and 1 (or of shares between them) per row of data, a column for each label."""
 

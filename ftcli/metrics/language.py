@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ftcli.metrics.resample import from_sums
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -21,6 +23,25 @@ def perplexity(loss: float) -> float:
         return math.exp(loss)
     except OverflowError:
         return math.inf
+
+
+def of_tokens(rows: npt.ArrayLike, *, bootstrap: int, seed: int) -> dict[str, Any]:
+    """``metrics`` and ``intervals`` as `contract.Evaluation` has them: perplexity, and the share of the tokens that
+    were the likeliest; the interval of their mean loss with them.
+
+    `rows` (rows, 3) are sums over each row's tokens: negative log likelihood, tokens, likeliest ones.
+    """
+    table = np.asarray(rows, dtype=np.float64).reshape(-1, 3)
+
+    metrics = {name: float(value[0]) for name, value in of_token_sums(table.sum(0)[None]).items() if name != "loss"}
+    return {"metrics": metrics, "intervals": from_sums(table, of_token_sums, resamples=bootstrap, seed=seed)}
+
+
+def of_token_sums(sums: Floats) -> dict[str, Floats]:
+    """(resamples,) the metrics of `of_tokens`, and the loss, of sums (resamples, 3)."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        loss = sums[:, 0] / sums[:, 1]
+        return {"loss": loss, "perplexity": np.exp(loss), "token_accuracy": sums[:, 2] / sums[:, 1]}
 
 
 def bits_per_byte(nll: float, size: int) -> float:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from ftcli.contract import Batch, Example, Outputs, Prediction, Row
@@ -20,13 +19,14 @@ from ftcli.data.examples import lengths
 from ftcli.data.pieces import Pieces, cut
 from ftcli.data.texts import Frame, pad
 from ftcli.errors import UsageError
-from ftcli.losses.next_token import next_token_loss, next_token_scores
-from ftcli.models.decoder import Probe, go_on
-from ftcli.models.heads import at_places, head_at_places
+from ftcli.losses.next_token import told
+from ftcli.models.decoder import Probe, go_on, tokens_told
+from ftcli.models.heads import head_at_places
 from ftcli.models.load import Source
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.objectives.texts import WRONG_KIND, TextObjective
-from ftcli.recipe.schema import GenerationRecipe, Recipe
+from ftcli.recipe.schema import Recipe
+from ftcli.recipe.task_schema import GenerationRecipe
 
 PROMPT_WORDS = 8
 NO_FRAME = Frame((), (), (), 0)
@@ -117,7 +117,7 @@ class CausalLanguageModelling(TextObjective):
     @property
     def _most_new(self) -> int:
         """Tokens a text may go on for; at least half of `max_length` is left to what is given of it."""
-        return min(self.recipe.generation.max_new_tokens, self.max_length - self.max_length // 2)
+        return min(self.recipe.generation.most, self.max_length - self.max_length // 2)
 
     def encode(self, rows: Sequence[Row]) -> list[Example]:
         """Texts to go on with; of those too long the end."""
@@ -152,31 +152,11 @@ class CausalLanguageModelling(TextObjective):
             ids, mask, end = batch["input_ids"], batch["attention_mask"], self.end
             fill = end if self.tokenizer.pad_token_id is None else self.tokenizer.pad_token_id
             return go_on(model, ids, mask, self.recipe.generation, most=self._most_new, pad=fill, end=end)
-        z, count = self.recipe.pretrain.z_loss, len(batch["places"])
-        with known_rows(batch["rows"]), at_places(batch["places"]):
-            if not self._plain_head or getattr(model, "_compiled_call_impl", None) is not None:
-                return self._by_logits(self._run(model, batch).logits[0].float(), batch["labels"], z)
-            # Not through the head, which would leave out again what the places are filled up with.
-            hidden = self._run(getattr(model, str(model.base_model_prefix)), batch).last_hidden_state[0, :count]
-        weight = model.get_output_embeddings().weight  # type: ignore[operator]
-        if not torch.is_grad_enabled():
-            nll, right = next_token_scores(hidden, weight, batch["labels"])
-            return {"clm": nll.sum(), "nll": nll, "right": right}
-        loss, of_z = next_token_loss(hidden, weight, batch["labels"], z=z)
-        return {"clm": loss, "z": of_z} if z else {"clm": loss}
-
-    @staticmethod
-    def _run(module: Any, batch: Batch) -> Any:
-        return module(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)
-
-    @staticmethod
-    def _by_logits(logits: Tensor, labels: Tensor, z: float) -> dict[str, Tensor]:
-        """The same from all logits at once, for heads that are more than a product."""
-        nll = functional.cross_entropy(logits, labels, reduction="none")
-        if not torch.is_grad_enabled():
-            return {"clm": nll.sum(), "nll": nll, "right": logits.argmax(-1) == labels}
-        found = {"clm": nll.sum()}
-        return {**found, "z": z * torch.logsumexp(logits, -1).square().sum()} if z else found
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        with known_rows(batch["rows"]):
+            said = tokens_told(model, inputs, batch["places"], plain_head=self._plain_head)
+        found = told(*said, batch["labels"], z=self.recipe.pretrain.z_loss)
+        return {"clm" if term == "loss" else term: value for term, value in found.items()}
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return {term: outputs[term] for term in ("clm", "z") if term in outputs}

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSeq2SeqLM
 
@@ -18,6 +17,7 @@ from ftcli.contract import Batch, Example, Outputs, Prediction, Row
 from ftcli.data.examples import lengths
 from ftcli.data.masking import corrupted_lengths, infill, restore, span_corruption
 from ftcli.data.pieces import Pieces, cut
+from ftcli.data.targets import told_from_the_left
 from ftcli.data.texts import pad, tokenize
 from ftcli.errors import UsageError
 from ftcli.losses.supervised import cross_entropy
@@ -29,7 +29,6 @@ from ftcli.recipe.schema import Recipe
 SPAN_RATE, INFILL_RATE = 0.15, 0.3
 """Shares of the tokens hidden, as in the papers."""
 PROMPT_WORDS = 12
-_IGNORED = -100
 
 
 class Denoising(TextObjective):
@@ -115,20 +114,9 @@ class Denoising(TextObjective):
         batch: Batch = {name: padded[name] for name in ("input_ids", "attention_mask")}
         if "labels" not in examples[0]:
             return batch
-        sizes = [len(example["labels"]) for example in examples]
-        width = -(-max(sizes) // self.pad_to_multiple) * self.pad_to_multiple
-        labels = np.full((len(examples), width), _IGNORED, dtype=np.int64)
-        for row, example in enumerate(examples):
-            labels[row, : sizes[row]] = example["labels"]
-        read = np.roll(labels, 1, axis=1)
-        read[read == _IGNORED] = self.tokenizer.pad_token_id or 0
-        read[:, 0] = self._start
-        places = np.flatnonzero(labels != _IGNORED)
-        batch["decoder_input_ids"] = torch.from_numpy(read)
-        batch["labels"] = torch.from_numpy(labels.reshape(-1)[places])
-        batch["places"] = torch.from_numpy(places)
-        batch["per_row"] = sizes
-        return batch
+        pad_id = self.tokenizer.pad_token_id or 0
+        targets = [example["labels"] for example in examples]
+        return batch | told_from_the_left(targets, start=self._start, pad=pad_id, multiple=self.pad_to_multiple)
 
     def counts(self, batch: Batch) -> dict[str, int]:
         return {"denoising": len(batch["labels"])}
@@ -146,7 +134,7 @@ class Denoising(TextObjective):
         ids, mask, own = read["input_ids"], read["attention_mask"], self.tokenizer
         recipe, pad = self.recipe.generation, own.pad_token_id or 0
         # A text written anew is as long as it was, and as much longer as what fills its blanks may be.
-        most = recipe.max_new_tokens + (0 if len(self.sentinels) else ids.shape[1])
+        most = recipe.most + (0 if len(self.sentinels) else ids.shape[1])
         return go_on(model, ids, mask, recipe, most=most, pad=pad, end=own.eos_token_id)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:

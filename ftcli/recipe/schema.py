@@ -15,13 +15,16 @@ from ftcli.recipe.method import MethodRecipe
 from ftcli.recipe.regularize import RegularizeRecipe
 from ftcli.recipe.task_schema import (
     AudioRecipe,
+    ChatRecipe,
     DetectionRecipe,
+    GenerationRecipe,
     ImageRecipe,
     LongRecipe,
     MultiLabelRecipe,
     QaRecipe,
     RankingRecipe,
     RegressionRecipe,
+    Seq2SeqRecipe,
     TagsRecipe,
 )
 
@@ -236,24 +239,6 @@ class PretrainRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationRecipe:
-    """How a language model goes on with a text."""
-
-    max_new_tokens: int = _key(64, at_least=1)
-    """Tokens written at most; within train.max_length, of which the text itself keeps half where it needs it."""
-    do_sample: bool = False
-    """Draw each token by its probability (seeded) instead of taking the likeliest."""
-    temperature: float = _key(1.0, above=0)
-    """Draws are bolder above 1, safer below."""
-    top_p: float = _key(1.0, above=0, at_most=1)
-    """Draw only from the likeliest tokens that have this much of the probability together."""
-    top_k: int = _key(50, at_least=0)
-    """Draw only from so many of the likeliest tokens; 0 for all."""
-    num_beams: int = _key(1, at_least=1)
-    """Continuations followed at a time; the likeliest as a whole is taken."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvalRecipe:
     """How the best state is chosen and how results are scored."""
 
@@ -325,6 +310,8 @@ class Recipe:
     audio: AudioRecipe = field(default_factory=AudioRecipe)
     image: ImageRecipe = field(default_factory=ImageRecipe)
     detection: DetectionRecipe = field(default_factory=DetectionRecipe)
+    seq2seq: Seq2SeqRecipe = field(default_factory=Seq2SeqRecipe)
+    chat: ChatRecipe = field(default_factory=ChatRecipe)
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)

@@ -102,3 +102,57 @@ class RankingRecipe:
     """predict: a file of candidates (or other data) to be put in order for each query."""
     top: int | None = _key(None, at_least=1)
     """predict: how many of the candidates to give; by default 10 of a file, and all that come with a query."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqRecipe:
+    """Texts to be written from others: translations, summaries."""
+
+    prefix: str = ""
+    """Put before each source; published T5s know their tasks by it, e.g. "translate English to German: "."""
+    max_target_length: int = _key(128, at_least=2)
+    """Tokens of a target, its end among them; longer ones are cut (and counted), and none longer is written."""
+    label_smoothing: float = _key(0.0, at_least=0, below=1)
+    """Share of each target token's probability spread over the whole vocabulary while training, e.g. 0.1."""
+    metrics: Literal["bleu", "rouge", "both"] = "bleu"
+    """What written texts are scored by: bleu and chrF, for translations; rouge, for summaries; or both."""
+    tokenize: Literal["auto", "13a", "zh", "char", "intl"] = "auto"
+    """How BLEU cuts texts into words, as sacrebleu names it; auto: 13a, but zh for Chinese and char for Japanese."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRecipe:
+    """Conversations a language model learns to take part in."""
+
+    template: str | None = None
+    """File with a chat template (Jinja); by default the tokenizer's own, or a plain one where it has none."""
+    system: str | None = None
+    """What every conversation without a system message begins with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationRecipe:
+    """How a language model goes on with a text, or writes another."""
+
+    max_new_tokens: int | None = _key(None, at_least=1)
+    """Tokens written at most; 64 by default, for seq2seq its max_target_length. What goes on with a text stays within
+    train.max_length, of which the text itself keeps half where it needs it."""
+    do_sample: bool = False
+    """Draw each token by its probability (seeded) instead of taking the likeliest."""
+    temperature: float = _key(1.0, above=0)
+    """Draws are bolder above 1, safer below."""
+    top_p: float = _key(1.0, above=0, at_most=1)
+    """Draw only from the likeliest tokens that have this much of the probability together."""
+    top_k: int = _key(50, at_least=0)
+    """Draw only from so many of the likeliest tokens; 0 for all."""
+    num_beams: int = _key(1, at_least=1)
+    """Continuations followed at a time; the likeliest as a whole is taken."""
+    length_penalty: float = 1.0
+    """With beams: longer texts win above 0, the more the larger it is; shorter ones below."""
+    no_repeat_ngram: int = _key(0, at_least=0)
+    """Write no sequence of so many tokens twice, e.g. 3; 0 for no such rule."""
+
+    @property
+    def most(self) -> int:
+        """Tokens written at most, where nothing else says."""
+        return 64 if self.max_new_tokens is None else self.max_new_tokens

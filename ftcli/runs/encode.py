@@ -52,7 +52,17 @@ def encode(
         if longer:
             said = f"{split}: {longer:,} of {len(rows):,} texts ({longer / len(rows):.1%}) are longer than"
             console.note(f"{said} {parts.recipe.train.max_length} tokens and {what}")
+    short = examples.total("target_cut") if isinstance(examples, Tokens) else sum(map(_target_cut, examples))
+    if short:
+        console.note(
+            f"{split}: {short:,} of {len(rows):,} targets ({short / len(rows):.1%}) are longer than "
+            f"{parts.recipe.seq2seq.max_target_length} tokens and were cut (seq2seq.max_target_length)"
+        )
     return examples
+
+
+def _target_cut(example: Example) -> bool:
+    return bool(example.get("target_cut"))
 
 
 def arranged(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Sequence[Example]:

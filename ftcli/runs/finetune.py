@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
 from ftcli.contract import Augmenting, Example
 from ftcli.engine.corrupt import drawing
 from ftcli.recipe.schema import Recipe
-from ftcli.runs import training
+from ftcli.runs import samples, training
 from ftcli.runs.encode import encode
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import assemble
 from ftcli.runs.results import build_report, score, settle, write_model, write_reports
 from ftcli.runs.training import Result, Session, Steps
+from ftcli.tasks.writer import Writer
 from ftcli.trackers.console import Console
 
 
@@ -43,7 +44,26 @@ def train(session: Session) -> dict[str, Any]:
     task, source, seed = session.parts.task, session.parts.source, session.parts.recipe.seed
     varied = isinstance(task, Augmenting) and task.augments(from_scratch=source.from_scratch)
     draw = drawing(cast(Augmenting, task).augment, seed) if varied else None
-    return training.fit(session, examples, validation, partial(finish, session, validation), draw=draw)
+    return training.fit(
+        session,
+        examples,
+        validation,
+        partial(finish, session, validation),
+        draw=draw,
+        after_validation=show_before(session, validation) if isinstance(session.parts.task, Writer) else None,
+    )
+
+
+def show_before(session: Session, validation: Sequence[Example]) -> Callable[[], None]:
+    """Of a model that writes: how it does before it has learnt anything, and what shows a few of its answers."""
+    parts, console = session.parts, session.console
+    asked = samples.of_validation(session)
+    if not session.resume and not parts.source.from_scratch:
+        before = score(parts, "validation", validation, console, bootstrap=0, keep=False, stop=session.stop)
+        said = "  ".join(f"{name} {value:.4f}" for name, value in before.metrics.items())
+        console.info(f"before training  validation {said}")
+        samples.show(session, asked)
+    return partial(samples.show, session, asked)
 
 
 def finish(session: Session, validation: Sequence[Example], journal: Journal) -> dict[str, Any]:

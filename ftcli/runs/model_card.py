@@ -27,6 +27,7 @@ PIPELINES: Mapping[str, tuple[str, str]] = {
     "audio-classification": ("audio-classification", '"path/to/sound.wav")'),
     "mlm": ("fill-mask", 'f"some {run.tokenizer.mask_token}")'),
     "clm": ("text-generation", '"some text")'),
+    "causal-lm": ("text-generation", '[{"role": "user", "content": "some text"}])'),
 }  # fmt: skip
 """Task or objective -> the transformers pipeline that runs the model, and how that is called."""
 

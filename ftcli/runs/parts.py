@@ -34,6 +34,7 @@ from ftcli.runs.recognise import recognised
 from ftcli.runs.split_texts import SplitTexts
 from ftcli.runs.students import cut_student
 from ftcli.tasks import TASKS
+from ftcli.tasks.writer import Writer
 from ftcli.trackers.console import Console
 
 PROBLEMS_SHOWN = 10
@@ -179,7 +180,7 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
         fresh = [*fresh, *part.start_over(model)]
     came = frozenset() if source.from_scratch else frozenset(n for n, _ in model.named_parameters()) - set(fresh)
     if recipe.method.name != "full":
-        model = adapted(method, model, fresh, recipe, console)
+        model = adapted(method, model, fresh, recipe, console, writes=isinstance(task, Writer))
     speed_up(model.to(device), device, unpadded=runs_unpadded(recipe.train), first_only=task.first_only)
     if recipe.train.activation_checkpointing:
         recompute_activations(model, source.name)
@@ -228,8 +229,10 @@ def check_method(method: Method, source: Source, recipe: Recipe) -> None:
         )
 
 
-def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Recipe, console: Console) -> nn.Module:
-    """The model as the method trains it; what that is, said."""
+def adapted(
+    method: Method, model: nn.Module, fresh: Sequence[str], recipe: Recipe, console: Console, *, writes: bool
+) -> nn.Module:
+    """The model as the method trains it; what that is, said. `writes` says that the task is a Writer."""
     if recipe.objective is not None:
         raise UsageError(
             f"method {recipe.method.name} adapts a model to a task; pretraining trains all of it",
@@ -240,6 +243,8 @@ def adapted(method: Method, model: nn.Module, fresh: Sequence[str], recipe: Reci
             f"method {recipe.method.name} trains a head, and a bi-encoder has none",
             hint="--method full or lora, or --set ranking.kind=cross",
         )
+    if method.reserved and writes:
+        raise UsageError(f"method {recipe.method.name} does not go with tasks that write", hint="--method lora")
     model = method.adapt(model, fresh)
     whole = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -303,7 +308,7 @@ def choose_defaults(
         )
     if recipe.regularize.token_dropout is None:
         # An objective hides what it wants itself.
-        hides = source.from_scratch and source.tokenizer is not None and not pretrains
+        hides = source.from_scratch and source.tokenizer is not None and not (pretrains or isinstance(task, Writer))
         chosen["regularize.token_dropout"] = TOKEN_DROPOUT_FROM_SCRATCH if hides else 0.0
     elif recipe.regularize.token_dropout and source.tokenizer is None:
         takes = PLURALS[source.takes]

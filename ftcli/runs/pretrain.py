@@ -12,13 +12,12 @@ from ftcli.data.corpus import load_corpus
 from ftcli.data.load import load as load_data
 from ftcli.data.pieces import Pieces
 from ftcli.engine.corrupt import Corrupted, drawing
-from ftcli.engine.evaluate import encode_rows, run_model
-from ftcli.engine.seeding import randomness_kept
+from ftcli.engine.evaluate import encode_rows
 from ftcli.models.load import Source
 from ftcli.recipe.load import replace
 from ftcli.recipe.schema import Recipe
 from ftcli.reports.loss_curve import read_metrics, text_curve, write_png
-from ftcli.runs import training
+from ftcli.runs import samples, training
 from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
@@ -105,15 +104,8 @@ def show(session: Session) -> None:
     """What the model makes of the beginning of two held-out texts."""
     parts = session.parts
     objective, rows = cast(Objective, parts.task), parts.data.splits["validation"]
-    prompts = [objective.prompt(str(rows[i].get("text") or "")) for i in range(min(2, len(rows)))]
-    prompts = [prompt for prompt in prompts if prompt]
-    if not prompts:
-        return
-    with randomness_kept(parts.precision.device):
-        examples = objective.encode([{"text": prompt} for prompt in prompts])
-        answers, _ = run_model(objective, parts.model, examples, parts.scoring, None)
-    for prompt, answer in zip(prompts, answers, strict=True):
-        session.console.info(f"  {prompt}\n  -> {answer['prediction']}")
+    prompts = [objective.prompt(str(rows[i].get("text") or "")) for i in range(min(samples.SHOWN, len(rows)))]
+    samples.show(session, [(prompt, {"text": prompt}) for prompt in prompts if prompt])
 
 
 def give_back_dropout(parts: Parts) -> None:

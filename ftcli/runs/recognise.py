@@ -63,8 +63,7 @@ def fitting(source: Source, recipe: DataRecipe) -> dict[str, Any]:
     for name in TASKS:
         kind = TASKS.part(name)
         named = roles <= {column.role for column in kind.columns}
-        suits = not hasattr(kind, "suits") or source.takes != "audio" or kind.suits(source.config)
-        if modality(kind.columns) == source.takes and named and suits:
+        if modality(kind.columns) == source.takes and named and kind.suits(source.config):
             found[name] = kind
     return found
 

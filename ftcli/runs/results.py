@@ -24,6 +24,7 @@ from ftcli.runs.folder import RunFolder, write_whole
 from ftcli.runs.merge import merge
 from ftcli.runs.model_card import model_card
 from ftcli.runs.parts import Parts
+from ftcli.tasks.writer import Writer
 from ftcli.trackers.console import Console
 
 
@@ -37,10 +38,13 @@ def score(
     keep: bool = True,
     stop: StopRequest | None = None,
 ) -> Evaluation:
-    """The task's metrics, and the loss, of the model on a split; with `keep` a line on it stays on the screen.
+    """The task's metrics, and the loss, of the model on a split; with `keep` this is more than choosing the best state,
+    and a line on it stays on the screen.
 
     Raises Leave where `stop` asks to end.
     """
+    if isinstance(parts.task, Writer):
+        parts.task.rehearsal = not keep
     with randomness_kept(parts.precision.device):
         predictions, loss = answer(parts, split, examples, console, keep=keep, stop=stop)
         rows, seed = parts.data.splits[split], parts.recipe.seed

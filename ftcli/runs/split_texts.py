@@ -8,7 +8,7 @@ from typing import Any
 
 from ftcli.contract import Column, Rows
 
-WORDED = ("text", "tokens", "texts")
+WORDED = ("text", "tokens", "texts", "turns")
 """Kinds of columns that hold words, those to be told among them; what JSON holds may be places of answers."""
 
 
@@ -20,10 +20,14 @@ class SplitTexts:
     columns: Sequence[Column]
 
     def __iter__(self) -> Iterator[str]:
-        roles = [c.role for c in self.columns if c.kind in WORDED or (c.kind == "json" and not c.answer)]
+        kinds = {c.role: c.kind for c in self.columns if c.kind in WORDED or (c.kind == "json" and not c.answer)}
         for row in self.rows:
-            for value in filter(None, map(row.get, roles)):
-                yield value if isinstance(value, str) else " ".join(_strings(value))
+            for role, kind in kinds.items():
+                value = row.get(role)
+                if value and kind == "turns":
+                    yield from (turn["content"] for turn in value)
+                elif value:
+                    yield value if isinstance(value, str) else " ".join(_strings(value))
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -27,7 +27,7 @@ from ftcli.tasks.task import saved_facts
 INHERITED = (
     "task", "objective", "seed", "pretrain.", "generation.", "data.", "train.max_length", "eval.", "long.",
     "multi_label.", "regression.", "tags.", "qa.", "ranking.",
-    "audio.", "image.", "detection.",
+    "audio.", "image.", "detection.", "seq2seq.", "chat.system",
 )  # fmt: skip
 """Settings of the training run that its evaluation and prediction start from."""
 UNLIMITED = ("data.limit", "data.limit_train")

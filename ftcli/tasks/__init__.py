@@ -16,6 +16,8 @@ TASKS = Table(
         "audio-classification": "ftcli.tasks.audio_classification:AudioClassification",
         "ctc-asr": "ftcli.tasks.ctc_asr:CtcAsr",
         "seq2seq-asr": "ftcli.tasks.seq2seq_asr:Seq2SeqAsr",
+        "causal-lm": "ftcli.tasks.causal_lm:CausalLM",
+        "seq2seq": "ftcli.tasks.seq2seq:Seq2Seq",
         "image-classification": "ftcli.tasks.image_classification:ImageClassification",
         "object-detection": "ftcli.tasks.object_detection:ObjectDetection",
     },

@@ -125,7 +125,7 @@ class Seq2SeqAsr(SoundInputs, BaseTask):
             wanted = self.recipe.generation
             found["ids"] = model.generate(
                 **given,
-                max_new_tokens=min(wanted.max_new_tokens, self._longest - _SPARE),
+                max_new_tokens=min(wanted.most, self._longest - _SPARE),
                 num_beams=wanted.num_beams,
                 do_sample=wanted.do_sample,
                 **({"temperature": wanted.temperature, "top_p": wanted.top_p} if wanted.do_sample else {}),

@@ -25,6 +25,11 @@ EITHER = ("label", "labels", "target", "class", "category", "intent", "y")
 _WORDED: tuple[Look, ...] = ("text", "word", "class")
 
 
+def worded(table: Table, name: str) -> list[str]:
+    """The column of strings that goes by `name`, in a list; none where there is no such column."""
+    return table.named((name,), _WORDED)
+
+
 def named_pair(table: Table) -> tuple[str, str] | None:
     """The two columns of text that go by the names of a pair."""
     for first, second in PAIRS:

@@ -45,6 +45,11 @@ class BaseTask:
         return rows[0]
 
     @classmethod
+    def suits(cls, config: Any) -> bool:
+        """For ``--task auto``: whether an architecture, by its configuration, can learn the task."""
+        return True
+
+    @classmethod
     def recognise(cls, table: Table) -> Claim | None:
         return None
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import BertConfig
 
 from ftcli.data.bundled import open_bundled
 from ftcli.errors import UsageError
@@ -18,7 +19,7 @@ from ftcli.trackers.console import Console
 from tests.tiny import GOOD, NEUTRAL, run_cli, write_csv, write_jsonl
 
 Cell = Callable[[random.Random, int], Any]
-TEXTS: Any = SimpleNamespace(takes="text")
+TEXTS: Any = SimpleNamespace(takes="text", config=BertConfig())
 
 
 def sentence(chance: random.Random, i: int) -> str:

@@ -10,6 +10,7 @@ import io
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class Sample:
     absent: Callable[[JsonRow], bool] | None = None
     """Rows of one class, to be left out of validation; None where there are no classes."""
     model: str = "bert"
+    """Of `tests.tiny.KINDS`, or vit for the preset of images."""
     options: Sequence[str] = LEARNS
     write: Callable[[Sequence[JsonRow], Path], Path] = field(default=write_jsonl)
     suffix: str = ".jsonl"
@@ -154,6 +156,16 @@ def queries(count: int, seed: int) -> list[JsonRow]:
     return rows[:count]
 
 
+def replies(count: int, seed: int, asked: str, answer: str) -> list[JsonRow]:
+    """Of a thing, a mood and a word of praise or blame: which, in another order."""
+    chance, rows = random.Random(seed), []
+    things = ["film", "plot", "soup", "hotel", "phone", "book"]
+    for i in range(count):
+        thing, mood = things[i % 6], (GOOD if i // 6 % 2 else BAD)[i // 3 % 4]
+        rows.append({asked: f"{' '.join(words(chance, 2))} {mood} {thing}", answer: f"the {thing} was {mood}"})
+    return rows
+
+
 def stripes(count: int, seed: int) -> list[JsonRow]:
     """Images of stripes that lie or stand, as a Hub's table has them."""
     chance, rows = np.random.default_rng(seed), []
@@ -218,6 +230,17 @@ SAMPLES: dict[str, Sample] = {
          ({"candidates": ["a", "b"], "label": 2}, "none of the 2")],
         {"query": "电影", "candidates": ["很好看", "जीवन 🎬"]}, ["a good film\tgood", "a rude plot\tbad"],
         ("prediction", "score", "ranking"), options=(*LEARNS, "--batch-size", "4"),
+    ),
+    "seq2seq": Sample(
+        partial(replies, asked="de", answer="en"), "chrf", 90, "en", [({"de": ""}, "empty"), ({"en": 3}, "number")],
+        {"de": "电影很好看 🎬"}, ["a good film", "a rude plot"], model="t5",
+        options=(*LEARNS, "--epochs", "120", "--set", "eval.every=120", "--set", "seq2seq.max_target_length=12"),
+    ),
+    "causal-lm": Sample(
+        partial(replies, asked="prompt", answer="response"), "token_accuracy", 0.95, "response",
+        [({"prompt": None}, "null"), ({"response": " "}, "empty")],
+        {"prompt": "电影很好看 🎬"}, ["a good film", "a rude plot"], model="gpt2",
+        options=(*LEARNS, "--epochs", "150", "--set", "eval.every=150", "--set", "generation.max_new_tokens=8"),
     ),
     "image-classification": Sample(
         stripes, "accuracy", 0.9, "label", [({"image": b"no image"}, "decoded"), ({"label": None}, "missing")],

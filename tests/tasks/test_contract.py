@@ -18,8 +18,9 @@ from ftcli.runs.trained import inherited, open_trained
 from ftcli.tasks import TASKS
 from ftcli.trackers.console import Console
 from tests.tasks.samples import SAMPLES, Sample
-from tests.tiny import Done, run_cli
+from tests.tiny import KINDS, Done, run_cli, tiny_model
 
+ADAPTABLE = sorted(name for name in SAMPLES if SAMPLES[name].adaptable)
 TEXTS = sorted(name for name in SAMPLES if SAMPLES[name].model == "bert")
 
 
@@ -49,6 +50,8 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, tiny_bert_dir: Path) -> Any
             train = sample.rows(24, 0)
             data = sample.data(folder / "data", train=train, validation=train, test=sample.rows(16, 2))
             model = str(tiny_bert_dir) if sample.model == "bert" else f"preset:{sample.model}"
+            if sample.model in KINDS and sample.model != "bert":
+                model = str(tiny_model(sample.model, folder / "model"))
             found[name] = Learnt(name, sample, model, data, folder / "run")
             done = found[name].finetune(folder / "run", data)
             assert done.code == 0, done.stderr
@@ -212,7 +215,7 @@ def test_unpadded_is_as_padded(name: str, learnt: Any) -> None:
     assert torch.allclose(*outputs, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in TEXTS if SAMPLES[name].adaptable])
+@pytest.mark.parametrize("name", ADAPTABLE)
 def test_adapted_by_lora(name: str, learnt: Any, tmp_path: Path) -> None:
     it = learnt(name)
     done = it.finetune(tmp_path / "run", it.data, "--method", "lora", "--max-steps", "6", "--json", "-q")

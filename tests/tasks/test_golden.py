@@ -24,6 +24,10 @@ from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
     BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    T5Config,
+    T5ForConditionalGeneration,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -42,17 +46,20 @@ from ftcli.engine.schedule import factor
 from ftcli.models.audio_processors import plain_hearing, takes_sounds
 from ftcli.models.image_processors import plain_processor
 from ftcli.models.presets import preset
-from ftcli.models.tokenizers import train_wordpiece
+from ftcli.models.tokenizers import train_tokenizer, train_wordpiece
 from ftcli.objectives.mlm import MaskedLanguageModelling
 from ftcli.recipe.schema import OptimizerRecipe, Recipe, ScheduleRecipe, TokenizerRecipe, TrainRecipe
 from ftcli.recipe.task_schema import RankingRecipe
 from ftcli.tasks import TASKS
+from ftcli.tasks.causal_lm import CausalLM
 from ftcli.tasks.extractive_qa import ExtractiveQA
 from ftcli.tasks.image_classification import ImageClassification
 from ftcli.tasks.multiple_choice import MultipleChoice
 from ftcli.tasks.ranking import Ranking
+from ftcli.tasks.seq2seq import Seq2Seq
 from ftcli.tasks.text_classification import TextClassification
 from tests.tasks.samples import SAMPLES
+from tests.tiny import GOOD, t5_tokenizer
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 WHISPER = {**preset("whisper-digits"), "encoder_layers": 1, "d_model": 32, "encoder_ffn_dim": 64}
@@ -252,9 +259,47 @@ def trained(
     return [float(progress.loss) for progress in loop]
 
 
+def seq2seq() -> list[float]:
+    """42 steps of a small T5 with dropout, which writes half of the words it reads."""
+    chance = np.random.default_rng(7)
+    rows = []
+    for _ in range(50):
+        chosen = [str(word) for word in chance.choice(GOOD[:6], chance.integers(2, 7))]
+        rows.append({"source": " ".join(chosen), "target": " ".join(["the", *chosen[:1]])})
+    task = Seq2Seq(t5_tokenizer(), 32)
+    torch.manual_seed(11)
+    model = T5ForConditionalGeneration(
+        T5Config(vocab_size=len(task.tokenizer), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2,
+                 decoder_start_token_id=0)
+    )  # fmt: skip
+    task.prepare(model)
+    return trained(task, model, task.encode(rows))
+
+
+def causal_lm() -> list[float]:
+    """42 steps of a small GPT-2 with dropout, which answers in conversations of one turn or two."""
+    chance = np.random.default_rng(7)
+    rows = []
+    for i in range(50):
+        turns = []
+        for _ in range(1 + i % 2):
+            said = " ".join(chance.choice(WORDS, chance.integers(1, 4)))
+            turns += [{"role": "user", "content": said}, {"role": "assistant", "content": f"a {said.split()[0]} one"}]
+        rows.append({"messages": turns})
+    texts = [turn["content"] for row in rows for turn in row["messages"]]
+    tokenizer = train_tokenizer(texts, TokenizerRecipe(vocab_size=300), "gpt2", 96)
+    task = CausalLM(tokenizer, 96)
+    torch.manual_seed(11)
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, n_positions=96))
+    task.prepare(model)
+    return trained(task, model, task.encode(rows))
+
+
 CURVES = {
     "text-classification": text_classification,
     "image-classification": image_classification,
+    "seq2seq": seq2seq,
+    "causal-lm": causal_lm,
     "pair": partial(of_task, "pair", 2),
     "regression": partial(of_task, "regression", 1),
     "multi-label": partial(of_task, "multi-label", 2),

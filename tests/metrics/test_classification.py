@@ -67,12 +67,21 @@ ANSWERS = {
     SetMetric: ([[0, 1], [1, 1], [0, 0]], {}),
     TextMetric: (["a text of some words", "and one more of these"], {}),
 }
+OF_THEIR_OWN = {
+    "answer_scores": [["a cat"], ["two dogs"]],
+    "rankings": [[1.0, 0.0], [0.0, 0.0, 1.0]],
+    "transcript_errors": ["seven eight", "one"],
+}
+"""Answers of metrics whose rows are of another form than their kind's."""
 
 
 @pytest.mark.parametrize("name", list(METRICS))
 def test_every_metric_scores_a_perfect_answer(name):
     kind = METRICS.part(name)
-    answers, options = next(of_kind for base, of_kind in ANSWERS.items() if issubclass(kind, base))
+    if name in OF_THEIR_OWN:
+        answers, options = OF_THEIR_OWN[name], {}
+    else:
+        answers, options = next(of_kind for base, of_kind in ANSWERS.items() if issubclass(kind, base))
     scores = kind().compute(predictions=answers, references=answers, **options)
     assert scores
     best = {"bleu": 100.0, "chrf": 100.0}  # as these are counted everywhere

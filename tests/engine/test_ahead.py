@@ -146,4 +146,4 @@ def test_no_step_waits_for_the_device(forced: None) -> None:
                 assert journal.step(progress) is None
     ours = {place for place in reads.places if not place.startswith("masking_utils")}
     # What lies on the host may be looked at: the batch before it is sent, and gradients of a model on the CPU.
-    assert ours <= {"loop.py:count_tokens", "optim.py:clip_gradients"}
+    assert ours <= {"device.py:count_tokens", "optim.py:clip_gradients"}

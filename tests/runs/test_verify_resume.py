@@ -21,7 +21,8 @@ def test_passes(tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
     assert done.code == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["passed"] is True
-    assert set(found["differences"]) == {"batches", "random state", "losses and scores", "weights", "optimizer"}
+    kinds = {"batches", "random state", "losses and scores", "weights", "optimizer", "regularizers"}
+    assert set(found["differences"]) == kinds
     assert not os.listdir(tmp_path)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
 _CACHE = tempfile.mkdtemp(prefix="ftcli-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 os.environ.update(
     HF_HOME=_CACHE,
     XDG_CACHE_HOME=_CACHE,

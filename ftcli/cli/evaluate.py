@@ -51,11 +51,14 @@ def command(
     gates = [parse(text) for text in fail_under or ()]
     values = given_values(flags, set_ or ())
     from ftcli.runs import evaluate
+    from ftcli.runs.together import together
     from ftcli.runs.trained import inherited
     from ftcli.trackers.console import Console
 
     recipe = inherited(model, values, values.get("data.name"))
-    report = evaluate.run(recipe, Console(quiet=quiet), split=split, gates=gates, out=out)
+    console = Console(quiet=quiet)
+    with together(recipe.distributed, console):
+        report = evaluate.run(recipe, console, split=split, gates=gates, out=out)
     show_report(report, as_json=as_json)
     missed = failures(report["gates"])
     if missed:

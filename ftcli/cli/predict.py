@@ -50,11 +50,14 @@ def command(
     """
     values = given_values(flags, set_ or ())
     from ftcli.runs import predict
+    from ftcli.runs.together import together
     from ftcli.runs.trained import inherited
     from ftcli.trackers.console import Console
 
     recipe = inherited(model, values, source or "-")
-    failed = predict.run(recipe, Console(quiet=quiet), source=source, output=output, stdout=sys.stdout, draw=draw)
+    console = Console(quiet=quiet)
+    with together(recipe.distributed, console):
+        failed = predict.run(recipe, console, source=source, output=output, stdout=sys.stdout, draw=draw)
     if failed:
         records = "record" if failed == 1 else "records"
         raise DataError(f"{failed:,} {records} could not be used; an 'error' line stands in the place of each")

@@ -54,7 +54,11 @@ def launch(
         if as_json:
             print(json.dumps(facts, indent=2))
         return
-    result = work.run(settings, console, resume=resume, deadline=deadline)
+    from ftcli.runs.together import together
+
+    own = settings.stages[-1].recipe if isinstance(settings, Chain) else settings
+    with together(own.distributed, console):
+        result = work.run(settings, console, resume=resume, deadline=deadline)
     report = result.report
     if report is None:
         text = (result.folder.path / "report.json").read_text(encoding="utf-8")
@@ -63,8 +67,7 @@ def launch(
             print(text, end="")
     else:
         show_report(report, as_json=as_json)
-        data = (settings.stages[-1].recipe if isinstance(settings, Chain) else settings).data.name
-        for line in closing(result.folder.path, data or "", report):
+        for line in closing(result.folder.path, own.data.name or "", report):
             console.info(line)
     if missed := failures(report.get("gates") or ()):
         raise GateError(f"gate not met: {'; '.join(missed)}")

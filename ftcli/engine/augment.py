@@ -8,6 +8,7 @@ import torch
 
 from ftcli.contract import Batch
 from ftcli.errors import UsageError
+from ftcli.models.dropout import keep_mask_by_row
 
 
 class TokenDropout:
@@ -29,7 +30,7 @@ class TokenDropout:
         self.special = torch.tensor(sorted(set(tokenizer.all_special_ids)))
 
     def __call__(self, batch: Batch) -> Batch:
-        """`batch` with other ``input_ids``; the random numbers are torch's."""
+        """`batch` with other ``input_ids``, hidden row by row where rows are known."""
         ids = batch["input_ids"]
-        hide = (torch.rand(ids.shape) < self.rate) & ~torch.isin(ids, self.special)
+        hide = (keep_mask_by_row(ids.shape, self.rate) == 0) & ~torch.isin(ids, self.special)
         return {**batch, "input_ids": ids.masked_fill(hide, self.hidden)}

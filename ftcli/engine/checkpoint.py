@@ -13,22 +13,26 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ftcli.engine import world
 from ftcli.engine.loop import Loop
-from ftcli.engine.row_adamw import RowAdamW, spread
-from ftcli.engine.seeding import random_state, restore_random_state
+from ftcli.engine.seeding import everybodys_random_state
+from ftcli.engine.shares import save_shares
 from ftcli.errors import UsageError
 from ftcli.models.methods.based import base_weights
+from ftcli.models.whole import whole
 
 MODEL, OPTIMIZER, RANDOM = "model.safetensors", "optimizer.safetensors", "random.safetensors"
 STATE, MANIFEST, BEST, BESIDE = "state.json", "manifest.json", "best.safetensors", "regularizers.safetensors"
+SHARES = "shares"
+"""Folder, in the place of the files of model and optimiser, of a run whose processes hold shares of them (`shares`)."""
 FORMAT = 1
 ASIDE = ".before"
 """Ending of a checkpoint that is kept while the same step's is written anew."""
@@ -52,29 +56,42 @@ class Snapshot:
     state: Mapping[str, Any]
     best: Path | None
     """The best weights so far, which the checkpoint keeps as well."""
+    shares: Mapping[str, Tensor] = field(default_factory=dict)
+    """``model/NAME`` and ``optimizer/NAME/MOMENT`` -> tensors of which each process has a share; all of them write."""
 
     @property
     def size(self) -> int:
         """Bytes it takes on disk, near enough."""
-        own = sum(t.numel() * t.element_size() for tensors in self.tensors.values() for t in tensors.values())
+        own = sum(
+            t.numel() * t.element_size() for tensors in (*self.tensors.values(), self.shares) for t in tensors.values()
+        )
         return own + (self.best.stat().st_size if self.best is not None else 0)
 
 
-def own_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and saved buffers under one name each (tied ones once), contiguous and on the host."""
+def _kept(tensor: Tensor) -> Tensor:
+    return tensor.detach()
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return whole(tensor.detach()).cpu().contiguous()
+
+
+def own_tensors(model: nn.Module, form: Callable[[Tensor], Tensor] = _whole) -> dict[str, Tensor]:
+    """Parameters and saved buffers under one name each (tied ones once); whole, contiguous and on the host, or in
+    another form."""
     seen: set[int] = set()
     found: dict[str, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
             seen.add(id(tensor))
-            found[name] = tensor.detach().cpu().contiguous()
+            found[name] = form(tensor)
     return found
 
 
-def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+def trained_tensors(model: nn.Module, form: Callable[[Tensor], Tensor] = _whole) -> dict[str, Tensor]:
     """`own_tensors` without those of a base model that a method leaves as they are."""
     base = base_weights(model)
-    return {name: tensor for name, tensor in own_tensors(model).items() if name not in base}
+    return {name: tensor for name, tensor in own_tensors(model, form).items() if name not in base}
 
 
 def take_snapshot(
@@ -82,9 +99,12 @@ def take_snapshot(
 ) -> Snapshot:
     """The state of `loop` now. `progress` is what the run itself must remember (best score, patience): plain JSON;
     `beside` are tensors that regularisers must."""
-    moments, numbers = _optimizer_state(loop)
-    random, random_numbers = random_state(loop.precision.device)
-    tensors = {MODEL: trained_tensors(loop.model), OPTIMIZER: moments, RANDOM: random}
+    shared = loop.ranks.strategy == "fsdp"
+    moments, numbers = _optimizer_state(loop, _kept if shared else _whole)
+    random, random_numbers = everybodys_random_state(loop.precision.device)
+    model = trained_tensors(loop.model, _kept if shared else _whole)
+    tensors = {RANDOM: random} if shared else {MODEL: model, OPTIMIZER: moments, RANDOM: random}
+    shares = {f"model/{name}": t for name, t in model.items()} | {f"optimizer/{name}": t for name, t in moments.items()}
     if beside:
         tensors[BESIDE] = {name: tensor.detach().cpu().contiguous() for name, tensor in beside.items()}
     state = {
@@ -95,29 +115,37 @@ def take_snapshot(
         "progress": dict(progress),
     }
     copies = {file: {name: t.clone() for name, t in of_file.items()} for file, of_file in tensors.items()}
-    return Snapshot(loop.step, copies, json.loads(json.dumps(state, allow_nan=False)), best)
+    plain = json.loads(json.dumps(state, allow_nan=False))
+    return Snapshot(loop.step, copies, plain, best, {n: t.clone() for n, t in shares.items()} if shared else {})
 
 
 def write_snapshot(folder: Path, snapshot: Snapshot, keep: int) -> Path:
     """Write ``folder/step-XXXXXXXX``, point ``folder/last`` at it and drop all but the newest `keep`.
 
-    Raises OSError (or safetensors' own error) where it cannot be written; what was there before stays whole.
+    Raises OSError (or safetensors' own error) where it cannot be written; what was there before stays whole. Where
+    processes have shares each calls this, after `make_room`, and the first one does all but the others' shares.
     """
     target = folder / f"step-{snapshot.step:08d}"
-    beside = folder / f".{target.name}.partial"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    beside = _beside(target)
+    if not snapshot.shares:
+        make_room(folder, snapshot.step, shares=False)
     try:
+        if snapshot.shares:
+            save_shares(beside / SHARES, snapshot.shares)
+        if not world.leads():
+            return target
         for file, tensors in snapshot.tensors.items():
             save_file(dict(tensors), beside / file)
         if snapshot.best is not None:
             link_or_copy(snapshot.best, beside / BEST)
         (beside / STATE).write_text(json.dumps(snapshot.state, indent=1), encoding="utf-8")
-        files = {file.name: {"bytes": file.stat().st_size, "sha256": _hash(file)} for file in sorted(beside.iterdir())}
+        files = {
+            str(file.relative_to(beside)): {"bytes": file.stat().st_size, "sha256": _hash(file)}
+            for file in sorted(filter(Path.is_file, beside.rglob("*")))
+        }
         (beside / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1), encoding="utf-8")
-        for written in beside.iterdir():
+        for written in (*beside.rglob("*"), beside):
             sync(written)
-        sync(beside)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -125,6 +153,17 @@ def write_snapshot(folder: Path, snapshot: Snapshot, keep: int) -> Path:
     for old in checkpoints(folder)[keep:]:
         shutil.rmtree(old)
     return target
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.partial")
+
+
+def make_room(folder: Path, step: int, *, shares: bool) -> None:
+    """An empty place beside where the checkpoint of `step` is to be."""
+    beside = _beside(folder / f"step-{step:08d}")
+    shutil.rmtree(beside, ignore_errors=True)
+    (beside / SHARES if shares else beside).mkdir(parents=True)
 
 
 def _put(beside: Path, target: Path) -> None:
@@ -139,9 +178,7 @@ def _put(beside: Path, target: Path) -> None:
     if target.exists():
         _point_last_at(target)
         clear()  # what a write that failed may have left
-        copy.mkdir()
-        for file in target.iterdir():
-            link_or_copy(file, copy / file.name)
+        shutil.copytree(target, copy, copy_function=link_or_copy)
         copy.rename(aside)
         _point_last_at(aside)
         target.rename(old)
@@ -163,7 +200,7 @@ def verify(path: Path) -> None:
         if manifest["format"] != FORMAT:
             raise DamagedError(f"format {manifest['format']} of another version of ftcli")
         for name, expected in files.items():
-            file = path / Path(name).name
+            file = _inside(path, name)
             if file.stat().st_size != expected["bytes"]:
                 raise DamagedError(f"{name} has {file.stat().st_size:,} bytes instead of {expected['bytes']:,}")
             if _hash(file) != expected["sha256"]:
@@ -172,9 +209,15 @@ def verify(path: Path) -> None:
         raise DamagedError(f"{Path(str(error.filename)).name} is missing") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST} cannot be read ({error})") from None
-    missing = {MODEL, OPTIMIZER, RANDOM, STATE} - set(files)
+    shared = any(name.startswith(SHARES) for name in files)
+    missing = ({RANDOM, STATE} if shared else {MODEL, OPTIMIZER, RANDOM, STATE}) - set(files)
     if missing:
         raise DamagedError(f"{', '.join(sorted(missing))} is not in its manifest")
+
+
+def _inside(path: Path, name: str) -> Path:
+    """The file of a manifest's name, wherever the name would like to point."""
+    return path / SHARES / Path(name).name if name.startswith(f"{SHARES}/") else path / Path(name).name
 
 
 def load_newest(folder: Path, restore: Callable[[Path], None]) -> tuple[Path | None, list[str]]:
@@ -201,41 +244,6 @@ def load_newest(folder: Path, restore: Callable[[Path], None]) -> tuple[Path | N
     return None, problems
 
 
-def load_checkpoint(path: Path, loop: Loop) -> dict[str, Any]:
-    """Put the state of the whole checkpoint `path` into `loop`; returns the run's own `progress`."""
-    state = json.loads((path / STATE).read_text(encoding="utf-8"))
-    for file in (MODEL, BEST):
-        check_weights(path / file, loop.model)
-    loop.model.load_state_dict(load_file(path / MODEL), strict=False)
-    _restore_optimizer(loop, load_file(path / OPTIMIZER), state["optimizer"])
-    restore_random_state(load_file(path / RANDOM), state["random"], loop.precision.device)
-    if state["scaler"]:
-        loop.precision.scaler.load_state_dict(state["scaler"])
-    loop.restore(state["loop"])
-    if min(loop.step, loop.epoch, loop.position) < 0:
-        raise ValueError("a position before the first step")
-    loop.rows_at(loop.epoch, loop.position)  # LookupError where there is no such step
-    progress: dict[str, Any] = state["progress"]
-    return progress
-
-
-def kept_beside(path: Path) -> dict[str, Tensor]:
-    """What regularisers kept in the whole checkpoint `path`."""
-    return load_file(path / BESIDE) if (path / BESIDE).exists() else {}
-
-
-def check_weights(path: Path, model: nn.Module) -> None:
-    """ValueError (or safetensors' own error) where the weights in `path`, if it is there, are not those of `model`."""
-    if not path.exists():
-        return
-    expected = {name: list(tensor.shape) for name, tensor in trained_tensors(model).items()}
-    with safe_open(path, "pt") as weights:
-        found = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
-    for name in sorted({*found, *expected}):
-        if found.get(name) != expected.get(name):
-            raise ValueError(f"'{name}' has the shape {found.get(name)}, not {expected.get(name)}")
-
-
 def discard_after(folder: Path, step: int) -> None:
     """Drop what a process that died left half-written, and checkpoints of later steps than the one gone back to."""
     target = folder / f"step-{step:08d}"
@@ -256,9 +264,9 @@ def discard_after(folder: Path, step: int) -> None:
             shutil.rmtree(path)
 
 
-def link_or_copy(source: Path, target: Path) -> None:
+def link_or_copy(source: Path | str, target: Path | str) -> None:
     """`target` as another name of `source`'s bytes, or a copy where the file system has no links."""
-    target.unlink(missing_ok=True)
+    Path(target).unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:
@@ -273,7 +281,7 @@ def _point_last_at(target: Path) -> None:
     sync(target.parent)
 
 
-def _optimizer_state(loop: Loop) -> tuple[dict[str, Tensor], dict[str, float]]:
+def _optimizer_state(loop: Loop, form: Callable[[Tensor], Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Moments as ``<parameter>/<moment>`` tensors; scalars that are not tensors as numbers."""
     names = {id(p): name for name, p in loop.model.named_parameters()}
     tensors: dict[str, Tensor] = {}
@@ -282,27 +290,10 @@ def _optimizer_state(loop: Loop) -> tuple[dict[str, Tensor], dict[str, float]]:
         for key, value in state.items():
             place = f"{names[id(parameter)]}/{key}"
             if isinstance(value, Tensor):
-                tensors[place] = value.detach().cpu().contiguous()
+                tensors[place] = form(value)
             else:
                 numbers[place] = value
     return tensors, numbers
-
-
-def _restore_optimizer(loop: Loop, tensors: Mapping[str, Tensor], numbers: Mapping[str, float]) -> None:
-    parameters = dict(loop.model.named_parameters())
-    loop.optimizer.state.clear()
-    loop.optimizer.zero_grad(set_to_none=True)
-    for place, value in [*tensors.items(), *numbers.items()]:
-        name, key = place.rsplit("/", 1)
-        parameter = parameters[name]
-        if isinstance(value, Tensor) and (value.ndim or parameter.is_cuda):
-            # AdamW keeps its step counter on the host unless it is fused on a GPU; moments follow their parameter.
-            value = value.to(parameter.device)
-        loop.optimizer.state[parameter][key] = value
-    if not isinstance(loop.optimizer, RowAdamW):  # the run went on from a CPU to a GPU
-        for weight, state in loop.optimizer.state.items():
-            if "rows" in state:
-                spread(weight, state)
 
 
 def _hash(path: Path) -> str:

@@ -12,8 +12,10 @@ from torch import nn
 from ftcli.contract import Example, Prediction, Row, Rows, Task
 from ftcli.data.examples import lengths
 from ftcli.data.tokens import TokensBuilder
+from ftcli.engine import world
 from ftcli.engine.device import is_out_of_memory, to_device, too_large
 from ftcli.engine.precision import Precision
+from ftcli.models.whole import is_shared, part_again
 
 ENCODE_CHUNK = 1000
 ENCODE_CHARACTERS = 1_000_000
@@ -80,20 +82,26 @@ def run_model(
     precision: Precision,
     rows_per_batch: int | None,
     on_rows: Callable[[int], None] | None = None,
+    *,
+    together: bool = False,
 ) -> tuple[list[Prediction], float | None]:
     """Predictions in the order of `examples`, and the mean loss where the examples carry answers.
 
-    A batch that does not fit into memory is halved; OutOfMemoryError where one row alone does not.
+    A batch that does not fit into memory is halved; OutOfMemoryError where one row alone does not. With `together` the
+    processes of a run each do a part of the batches, and all get all predictions.
     """
     model.eval()
     predictions: list[Prediction | None] = [None] * len(examples)
     totals: dict[str, float] = {}
     counts: dict[str, int] = {}
     most = tokens_per_batch(precision.device)
-    waiting = list(batches_by_length(lengths(examples), rows_per_batch, most))[::-1]
-    with torch.inference_mode():
+    batches = list(batches_by_length(lengths(examples), rows_per_batch, most))
+    shared = is_shared(next(model.parameters()))
+    waiting, spare = _dealt(batches, shared=shared) if together else (batches[::-1], 0)
+    with torch.no_grad() if shared else torch.inference_mode():
         while waiting:
             rows = waiting.pop()
+            counts_for_nothing = len(waiting) < spare
             batch = task.collate([examples[int(i)] for i in rows])
             has_answers = "labels" in batch
             term_counts = task.counts(batch) if has_answers else {}
@@ -105,9 +113,11 @@ def run_model(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if len(rows) == 1:
+                if len(rows) == 1 or shared:
                     raise too_large(precision.device, batch) from None
                 waiting += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+                continue
+            if counts_for_nothing:
                 continue
             for term, value in sums.items():
                 totals[term] = totals.get(term, 0.0) + float(value)
@@ -116,5 +126,34 @@ def run_model(
                 predictions[int(i)] = prediction
             if on_rows is not None:
                 on_rows(len(rows))
+    if shared:
+        part_again(model)
+    if together:
+        predictions, totals, counts = _put_together(predictions, totals, counts)
     loss = sum(totals[t] / max(1, counts[t]) for t in totals) if totals else None
     return [p for p in predictions if p is not None], loss
+
+
+def _dealt(batches: list[np.ndarray], *, shared: bool) -> tuple[list[np.ndarray], int]:
+    """This process' part of the batches, the first one last; and how many of the first in the list are another's: of a
+    `shared` model whoever has a batch less has to take part all the same."""
+    own = batches[world.rank() :: world.size()]
+    spare = -(-len(batches) // world.size()) - len(own) if shared else 0
+    return [*batches[:1] * spare, *own[::-1]], spare
+
+
+def _put_together(
+    predictions: list[Prediction | None], totals: dict[str, float], counts: dict[str, int]
+) -> tuple[list[Prediction | None], dict[str, float], dict[str, int]]:
+    """What all processes of a run have found."""
+    mine = {i: prediction for i, prediction in enumerate(predictions) if prediction is not None}
+    parts = world.gathered((mine, totals, counts))
+    for theirs, _, _ in parts:
+        for i, prediction in theirs.items():
+            predictions[i] = prediction
+    terms = sorted({term for _, sums, _ in parts for term in sums})
+    return (
+        predictions,
+        {term: sum(sums.get(term, 0.0) for _, sums, _ in parts) for term in terms},
+        {term: sum(found.get(term, 0) for _, _, found in parts) for term in terms},
+    )

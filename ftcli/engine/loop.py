@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.contract import Batch, Example, Learner, Progress
-from ftcli.engine.ahead import Ahead
+from ftcli.engine.ahead import Ahead, parts
 from ftcli.engine.device import count_tokens, is_out_of_memory, to_device, too_large
 from ftcli.engine.hooks import Hook
 from ftcli.engine.optim import clip_gradients
 from ftcli.engine.precision import Precision
+from ftcli.engine.ranks import ALONE, Ranks
 from ftcli.engine.regularized import passes
 from ftcli.engine.seeding import restore_torch_state, torch_state
+from ftcli.models.row_random import by_row, mixed
 from ftcli.models.unpadded import computed_tokens
 from ftcli.recipe.schema import TrainRecipe
 
@@ -51,13 +54,15 @@ class Loop:
         augment: Callable[[Batch], Batch] | None = None,
         draw: Callable[[Example, int, int], Example] | None = None,
         hooks: Sequence[Hook] = (),
+        ranks: Ranks = ALONE,
+        seed: int = 0,
     ) -> None:
         self.task, self.model, self.examples, self.sampler = task, model, examples, sampler
         self.optimizer, self.schedule, self.precision, self.recipe = optimizer, schedule, precision, recipe
         self.total_steps, self.augment = total_steps, augment
         self.draw = draw
         """What is made of an example in an epoch, given the epoch and the row; None takes it as it is."""
-        self.hooks = hooks
+        self.hooks, self.ranks, self.seed = hooks, ranks, seed
         self.step = self.epoch = self.position = 0
         self.skip: set[tuple[int, int]] = set()
         """(epoch, position) of steps whose rows are passed over."""
@@ -114,22 +119,25 @@ class Loop:
         """Loss, tokens and computed tokens of a window, its gradients left in the model.
 
         Half the rows per pass where memory is out: sums over counts make the gradients the same whatever the rows per
-        pass. Raises OutOfMemoryError at one row.
+        pass. Raises OutOfMemoryError at one row, and where other processes would go on with as many as before.
         """
         while True:
+            own = self.ranks.own(rows)
             size = self._portion(rows)
             before = torch_state(self.precision.device)
-            batches = self._ahead.take(rows, size)
+            batches, portions = self._ahead.take(own, size), list(parts(own, size))
             if self.augment is not None:
-                batches = [self.augment(batch) for batch in batches]
+                for i, portion in enumerate(portions):
+                    with self._random(portion):
+                        batches[i] = self.augment(batches[i])
             if following is not None:
-                self._ahead.start(following, self._portion(following))
+                self._ahead.start(self.ranks.own(following), self._portion(following))
             try:
-                return self._accumulate(batches)
+                return self._accumulate(batches, portions, self.ranks.weights(rows, size))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if size == 1:
+                if size == 1 or self.ranks.size > 1:
                     raise too_large(self.precision.device, *batches) from None
             del batches
             self.optimizer.zero_grad(set_to_none=True)
@@ -139,10 +147,10 @@ class Loop:
             self.micro_batch = max(1, min(size, len(rows)) // 2)
 
     def _portion(self, rows: np.ndarray) -> int:
-        """Rows of a step per forward pass."""
+        """Rows of a step per forward pass, the same for all processes."""
         if self.recipe.tokens_per_batch is None:
             return self.micro_batch
-        return min(self.micro_batch, -(-len(rows) // self.recipe.gradient_accumulation))
+        return min(self.micro_batch, -(-len(rows) // (self.ranks.size * self.recipe.gradient_accumulation)))
 
     def _collate(self, rows: np.ndarray) -> Batch:
         examples = [self.examples[int(row)] for row in rows]
@@ -150,28 +158,43 @@ class Loop:
             examples = [self.draw(one, self.epoch, int(row)) for one, row in zip(examples, rows, strict=True)]
         return self.task.collate(examples)
 
-    def _accumulate(self, batches: list[Batch]) -> tuple[Tensor, int, int]:
-        """Gradients of the whole window: loss sums over the window's counts, known before any forward pass."""
+    def _random(self, rows: np.ndarray) -> AbstractContextManager[None]:
+        """Random numbers inside, on a CPU, depend on the step and on each row, not on the rows beside it."""
+        if self.precision.device.type != "cpu":
+            return nullcontext()
+        return by_row(rows.tolist(), mixed(self.seed, self.epoch, self.position))
+
+    def _accumulate(
+        self, batches: list[Batch], portions: list[np.ndarray], weights: list[int]
+    ) -> tuple[Tensor, int, int]:
+        """Gradients of the whole window: loss sums over the window's counts, known before any forward pass.
+
+        A batch of weight 0 counts for nothing; as many as there are more weights than batches are the last one again.
+        """
         counts: dict[str, int] = {}
-        for batch in batches:
+        more = len(weights) - len(batches)
+        batches, portions = [*batches, *batches[-1:] * more], [*portions, *portions[-1:] * more]
+        for batch, weight in zip(batches, weights, strict=True):
             for term, count in self.task.counts(batch).items():
-                counts[term] = counts.get(term, 0) + count
+                counts[term] = counts.get(term, 0) + weight * count
+        counts = self.ranks.counts(counts)
         total = torch.zeros((), device=self.precision.device)
         tokens = computed = 0
-        for batch in batches:
-            tokens += count_tokens(batch)
-            computed += computed_tokens(self.model, batch, half=self.precision.name != "fp32")
+        for batch, portion, weight in zip(batches, portions, weights, strict=True):
+            tokens += weight * count_tokens(batch)
+            computed += weight * computed_tokens(self.model, batch, half=self.precision.name != "fp32")
             batch = to_device(batch, self.precision.device)
-            for sums in passes(self.task, self.model, batch, self.precision):
-                loss = torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
-                torch.autograd.backward(self.precision.scaler.scale(loss))
-                total += loss.detach()
+            with self._random(portion):
+                for sums in passes(self.task, self.model, batch, self.precision):
+                    loss = weight * torch.stack([value / max(1, counts[term]) for term, value in sums.items()]).sum()
+                    torch.autograd.backward(self.precision.scaler.scale(loss))
+                    total += loss.detach()
         for hook in self.hooks:
             penalty = hook.penalty()
             if penalty is not None:
-                torch.autograd.backward(self.precision.scaler.scale(penalty))
-                total += penalty.detach()
-        return total, tokens, computed
+                torch.autograd.backward(self.precision.scaler.scale(penalty / self.ranks.size))
+                total += penalty.detach() / self.ranks.size
+        return self.ranks.add_up(self.model, total, tokens, computed)
 
     def _update(self) -> None:
         scaler = self.precision.scaler

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 from torch import nn
 
 from ftcli.contract import Prediction, Row, Task
+from ftcli.engine import world
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.host import Room
 from ftcli.engine.precision import Precision
@@ -88,17 +90,38 @@ def predict(
     *,
     live: bool,
 ) -> Iterator[tuple[Any, Prediction | None]]:
-    """Each record with its prediction, in order; None where the record cannot be used."""
+    """Each record with its prediction, in order; None where the record cannot be used.
+
+    The processes of a run share each window; the first one reads `records` and has all answers, the others have none.
+    """
     room = Room()
-    for group in windows(records, max(WINDOW_ROWS, rows_per_batch or 0), live=live):
-        usable = [{k: v for k, v in r.row.items() if k != "label"} for r in group if r.row is not None]
-        found: list[Prediction] = []
-        if usable:
-            examples = task.encode(usable)
-            found, _ = run_model(task, model, examples, precision, rows_per_batch, on_rows=lambda _: room.give_back())
-            for example, prediction in zip(examples, found, strict=True):
-                if example.get("truncated"):
-                    prediction["truncated"] = True
-        answers = iter(found)
-        for record in group:
-            yield record, next(answers) if record.row is not None else None
+
+    def answers(rows: Sequence[Row]) -> list[Prediction]:
+        if not rows:
+            return []
+        examples = task.encode(rows)
+        found, _ = run_model(task, model, examples, precision, rows_per_batch, on_rows=lambda _: room.give_back())
+        for example, prediction in zip(examples, found, strict=True):
+            if example.get("truncated"):
+                prediction["truncated"] = True
+        return found
+
+    if not world.leads():
+        while (share := world.dealt(None)) is not None:
+            world.at_lead(answers(share))
+        return
+    try:
+        for group in windows(records, world.size() * max(WINDOW_ROWS, rows_per_batch or 0), live=live):
+            usable = [{k: v for k, v in r.row.items() if k != "label"} for r in group if r.row is not None]
+            share = world.dealt(_shares(usable, world.size()))
+            found = iter([one for part in world.at_lead(answers(share)) or () for one in part])
+            for record in group:
+                yield record, next(found) if record.row is not None else None
+    finally:
+        world.dealt([None] * world.size())
+
+
+def _shares(rows: list[Row], count: int) -> list[Any]:
+    """`rows` in so many portions of about the same number, in order."""
+    ends = [len(rows) * i // count for i in range(count + 1)]
+    return [rows[start:stop] for start, stop in pairwise(ends)]

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ftcli.engine import world
+
 
 def seed_everything(seed: int, *, deterministic: bool = False) -> None:
     """Seed Python, NumPy and torch; `deterministic` also refuses kernels whose bits vary."""
@@ -72,3 +74,33 @@ def restore_random_state(tensors: Mapping[str, Tensor], numbers: Mapping[str, An
     random.setstate((version, tuple(tensors["python"].tolist()), gauss))
     kind, position, has_gauss, cached = numbers["numpy"]
     np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+
+
+def everybodys_random_state(device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """`random_state` of every process, those after the first under ``rank1/...``; collective."""
+    states = world.gathered(random_state(device))
+    tensors, numbers = dict(states[0][0]), dict(states[0][1])
+    for rank, (of_rank, plain) in enumerate(states[1:], 1):
+        tensors |= {f"rank{rank}/{name}": tensor for name, tensor in of_rank.items()}
+        numbers[f"rank{rank}"] = plain
+    return tensors, numbers
+
+
+def restore_own_random_state(tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], device: torch.device) -> None:
+    """Put back this process' part of `everybodys_random_state`; where fewer there were, the first one's moved on."""
+    rank = world.rank()
+    if rank == 0 or f"rank{rank}" not in numbers:
+        own = {name: tensor for name, tensor in tensors.items() if "/" not in name}
+        restore_random_state(own, numbers, device)
+        if rank:
+            apart(rank)
+        return
+    prefix = f"rank{rank}/"
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    restore_random_state(own, numbers[f"rank{rank}"], device)
+
+
+def apart(rank: int) -> None:
+    """Have the processes after the first draw other random numbers than it, though they were seeded alike."""
+    if rank:
+        torch.manual_seed((torch.initial_seed() + 1_000_003 * rank) % 2**63)

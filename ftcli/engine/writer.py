@@ -37,6 +37,11 @@ class Writer:
         """A checkpoint could not even be begun."""
         self._failure = failure
 
+    @property
+    def failed(self) -> bool:
+        """True where a checkpoint was not written, and nobody was told so far."""
+        return self._failure is not None
+
     def wait(self) -> None:
         """Until nothing is being written."""
         if self._thread is not None:

@@ -6,6 +6,7 @@ attention probabilities stays as fast as its absence; on CUDA, flash attention's
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from ftcli.models.dropout import dropped_share, keep_mask
+from ftcli.models.dropout import dropped_share, keep_mask, kept
 from ftcli.models.layout import Group, Layout
+from ftcli.models.row_random import Words, bits, row_streams
 
 _BLOCKED = -1e30
 """Score of a key that must not be seen: finite, so that rows of padding stay numbers."""
@@ -97,9 +99,19 @@ def attend_from_first(
             query, key, value, (layout.single, layout.boundaries), (1, layout.longest), scale, dropout, EVERYTHING
         )
     parts = []
+    keys = _keys(layout) if dropout else None
     for group in layout.groups:
         k, v = (_by_sequence(x, group) for x in (key, value))
         q = query[group.sequences][:, :, None]
+        if keys is not None:
+            scores = (q * scale) @ k.transpose(-1, -2)
+            if group.blocked is not None:
+                scores = scores.masked_fill(group.blocked, _BLOCKED)
+            share = dropped_share(dropout)
+            mask = _kept(group, layout, keys, q.shape[1], dropout, 1).view(scores.shape).to(scores.dtype)
+            used = torch.softmax(scores, -1) * mask * (1 / (1 - share) if share < 1 else 0.0)
+            parts.append((used @ v)[:, :, 0])
+            continue
         seen = None if group.blocked is None else ~group.blocked
         parts.append(
             nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, scale=scale)[:, :, 0]
@@ -175,6 +187,7 @@ class _Attention(torch.autograd.Function):
         share = dropped_share(dropout)
         rescale = 1 / (1 - share) if share < 1 else 0.0
         scaled, out = query * scale, torch.empty_like(query)
+        keys = _keys(layout) if share else None
         kept: list[Tensor] = []
         for group in layout.groups:
             q, k, v = (_take(x, group) for x in (scaled, key, value))
@@ -183,7 +196,7 @@ class _Attention(torch.autograd.Function):
             probabilities = torch.softmax(scores, -1, out=scores)
             if share:
                 # 0, 1 -> -1, 1: one tensor holds both the probability and whether it was kept.
-                signs = keep_mask(probabilities.numel(), dropout).mul_(2).sub_(1)
+                signs = _kept(group, layout, keys, len(probabilities) // group.count, dropout).mul_(2).sub_(1)
                 used = probabilities.mul_(signs.view(probabilities.shape)).clamp_min(0)
             else:
                 used = probabilities
@@ -216,6 +229,34 @@ class _Attention(torch.autograd.Function):
             _put(torch.bmm(d_scores, k), d_query, group)
             _put(torch.bmm(d_scores.transpose(1, 2), q), d_key, group)
         return d_query.mul_(ctx.scale), d_key, d_value, None, None, None, None
+
+
+def _keys(layout: Layout) -> Words | None:
+    """A key for each sequence, of one call; None where random numbers are torch's own."""
+    streams = row_streams()
+    return None if streams is None else streams.keys(len(layout.lengths))
+
+
+def _kept(
+    group: Group, layout: Layout, keys: Words | None, heads: int, dropout: float, queries: int | None = None
+) -> Tensor:
+    """`keep_mask` for the probabilities (count, heads, width, width) of a group's sequences, by row where rows are
+    known: what a sequence gets is the same in whatever group it lies. `queries` are those looked at, if not all."""
+    streams, width = row_streams(), group.width
+    if streams is None or keys is None:
+        return keep_mask(group.count * heads * (queries or width) * width, dropout)
+    sizes = [layout.lengths[i] for i in group.sequences]
+    drawn = bits(keys[group.sequences], [heads * (queries or size) * size for size in sizes])
+    if group.blocked is None:
+        return kept(drawn, dropout)
+    found = torch.zeros(group.count, heads, queries or width, width, dtype=torch.int16)
+    start = 0
+    for place, size in enumerate(sizes):
+        shape = (heads, queries or size, size)
+        stop = start + math.prod(shape)
+        found[place, :, : shape[1], :size] = drawn[start:stop].view(shape)
+        start = stop
+    return kept(found.view(-1), dropout)
 
 
 def _take(x: Tensor, group: Group) -> Tensor:

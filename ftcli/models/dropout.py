@@ -6,11 +6,15 @@ kept, so the expectation is exact. The words come from torch's own generator: se
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from ftcli.models.row_random import bits, row_streams
 
 _LEVELS = 1 << 16
 
@@ -25,17 +29,38 @@ def dropped_share(rate: float) -> float:
 def keep_mask(count: int, rate: float) -> Tensor:
     """(count,) int16 on the CPU: 1 with probability 1 - `dropped_share(rate)`, else 0, independently."""
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    return kept(words.view(torch.int16)[:count], rate)
+
+
+def kept(drawn: Tensor, rate: float) -> Tensor:
+    """Random int16 turned, in their place, into 1 where they keep what they fall on, else 0."""
     threshold = int(dropped_share(rate) * _LEVELS) - _LEVELS // 2
     if threshold >= _LEVELS // 2:  # everything is dropped; no int16 is as large
-        return torch.zeros(count, dtype=torch.int16)
-    return words.view(torch.int16)[:count].ge_(threshold)
+        return drawn.zero_()
+    return drawn.ge_(threshold)
+
+
+def keep_mask_by_row(shape: Sequence[int], rate: float) -> Tensor:
+    """`keep_mask` in the `shape` of what it falls on, drawn by row where the batch says how its rows lie in it.
+
+    (rows, ...), or (1, tokens, ...) with the sequences one after the other. What padding or filler gets has no meaning.
+    """
+    streams, count = row_streams(), math.prod(shape)
+    if streams is None:
+        return keep_mask(count, rate).view(*shape)
+    lengths = streams.lengths
+    if lengths is None or len(shape) < 3 or shape[0] != 1 or shape[1] < sum(lengths):
+        return kept(bits(streams.keys(shape[0]), [count // shape[0]] * shape[0]), rate).view(*shape)
+    width = math.prod(shape[2:])
+    found = bits(streams.keys(len(lengths)), [length * width for length in lengths])
+    return kept(nn.functional.pad(found, (0, count - len(found))), rate).view(*shape)
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rate: float) -> Tensor:
         share = dropped_share(rate)
-        mask = torch.mul(keep_mask(x.numel(), rate).view(x.shape), 1 / (1 - share) if share < 1 else 0.0).to(x.dtype)
+        mask = torch.mul(keep_mask_by_row(x.shape, rate), 1 / (1 - share) if share < 1 else 0.0).to(x.dtype)
         ctx.save_for_backward(mask)
         return x * mask
 

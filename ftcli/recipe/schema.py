@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ftcli.recipe.bounds import bounded as _key
 from ftcli.recipe.distill_schema import DistillRecipe, StudentRecipe, TeacherRecipe
+from ftcli.recipe.distributed import DistributedRecipe
 from ftcli.recipe.method import MethodRecipe
 from ftcli.recipe.regularize import RegularizeRecipe
 from ftcli.recipe.task_schema import (
@@ -315,3 +316,4 @@ class Recipe:
     eval: EvalRecipe = field(default_factory=EvalRecipe)
     checkpoint: CheckpointRecipe = field(default_factory=CheckpointRecipe)
     log: LogRecipe = field(default_factory=LogRecipe)
+    distributed: DistributedRecipe = field(default_factory=DistributedRecipe)

@@ -11,9 +11,11 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ftcli.engine import world
 from ftcli.engine.checkpoint import BEST, link_or_copy, trained_tensors
 from ftcli.errors import DivergedError
 from ftcli.metrics.gates import lower_is_better
+from ftcli.models.whole import load_into
 
 
 class Best:
@@ -54,10 +56,12 @@ class Best:
             self.stale += 1
             return False
         self.value, self.step, self.epoch, self.stale, self.kept = known, step, epoch, 0, True
-        self.folder.mkdir(parents=True, exist_ok=True)
-        beside = self.folder / ".model.partial"
-        save_file(trained_tensors(model), beside)
-        beside.replace(self._kept())
+        tensors = trained_tensors(model)
+        if world.leads():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            beside = self.folder / ".model.partial"
+            save_file(tensors, beside)
+            beside.replace(self._kept())
         return True
 
     def _better(self, value: float | None) -> bool:
@@ -71,17 +75,22 @@ class Best:
 
     def load_into(self, model: nn.Module) -> None:
         """Put the best weights back into `model`."""
-        model.load_state_dict(load_file(self._kept()), strict=False)
+        world.wait()
+        load_into(model, load_file(self._kept()))
+        world.wait()
 
     def prune(self) -> None:
         """Drop weights that were the best once."""
+        if not world.leads():
+            return
         for file in self.folder.glob("*"):
             if file != self.file:
                 file.unlink()
 
     def discard(self) -> None:
         """Drop the kept weights once the model itself is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if world.leads():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def state(self) -> dict[str, Any]:
         """Plain data for a checkpoint."""
@@ -91,7 +100,7 @@ class Best:
         """Go on from `state`, with the best weights that the checkpoint holds."""
         for name in _STATE:
             setattr(self, name, state[name])
-        if self.kept:
+        if self.kept and world.leads():
             self.folder.mkdir(parents=True, exist_ok=True)
             link_or_copy(checkpoint / BEST, self._kept())
         self.prune()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ftcli.engine import world
 from ftcli.engine.loop import Loop
 from ftcli.models.load import Source
 from ftcli.runs.folder import write_whole
@@ -53,7 +54,8 @@ def measured(run: Path, loop: Loop) -> Iterator[None]:
             peaks = [size for size in (found["peak_memory_bytes"], peak_memory(loop.precision.device)) if size]
             peak = max(peaks, default=None)
             found |= {"seconds": seconds, "steps": loop.step, "peak_memory_bytes": peak, "running": False}
-            write_whole(run / FILE, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+            if world.leads():
+                write_whole(run / FILE, json.dumps(facts, indent=2, allow_nan=False) + "\n")
 
 
 def training_of(run: Path | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ftcli.data.pieces import Pieces
 from ftcli.data.token_cache import TokenCache, key_of, user_folder
 from ftcli.data.tokens import Tokens
 from ftcli.data.windows import in_several, share_cut
+from ftcli.engine import world
 from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import Encode, encode_rows
 from ftcli.engine.interrupt import StopRequest
@@ -35,14 +36,19 @@ def encode(
     rows = parts.data.splits[split]
     cache = open_cache(parts.recipe.data)
     key = _key(parts.task, rows) if cache is not None else None
-    examples: Sequence[Example] | None = cache.load(key) if cache is not None and key is not None else None
-    if examples is not None:
-        console.info(f"{_doing(parts)} {split}: from the cache")
-    else:
+
+    def encoded() -> Sequence[Example]:
+        found: Sequence[Example] | None = cache.load(key) if cache is not None and key is not None else None
+        if found is not None:
+            console.info(f"{_doing(parts)} {split}: from the cache")
+            return found
         with console.progress(f"{_doing(parts)} {split}", len(rows), "rows") as bar:
-            examples = _encode(by or parts.task.encode, rows, bar, stop)
-        if cache is not None and key is not None and isinstance(examples, Tokens):
-            cache.save(key, examples)
+            found = _encode(by or parts.task.encode, rows, bar, stop)
+        if cache is not None and key is not None and isinstance(found, Tokens):
+            cache.save(key, found)
+        return found
+
+    examples = encoded() if key is None else world.first_of_host(encoded)
     if hasattr(parts.task, "remarks"):  # other things than texts that were cut
         for remark in parts.task.remarks(split, examples):
             console.note(remark)

@@ -19,7 +19,7 @@ from ftcli.recipe.load import read_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe
 from ftcli.runs.encode import encode, held_out
 from ftcli.runs.environment import describe, prepare_process
-from ftcli.runs.folder import open_folder
+from ftcli.runs.folder import open_together
 from ftcli.runs.parts import Parts, drop_unknown, gathers, label_names
 from ftcli.runs.results import build_report, score, write_reports
 from ftcli.runs.trained import Known, Trained, known_columns, left_behind, open_trained
@@ -62,7 +62,7 @@ def run(recipe: Recipe, console: Console, *, split: str, gates: Sequence[Gate], 
     prepare_process()
     if not recipe.data.name:
         raise UsageError("no data given", hint="--data imdb, a file or folder, or --data builtin:reviews")
-    folder = open_folder(out, "evaluate", str(recipe.model.name), recipe.data.name) if out else None
+    folder = open_together(out, "evaluate", str(recipe.model.name), recipe.data.name) if out else None
     try:
         trained = open_trained(recipe)
         data = load(trained, split)

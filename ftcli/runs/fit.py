@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ftcli.contract import Example, Progress
-from ftcli.engine.checkpoint import discard_after, kept_beside, load_checkpoint, load_newest, take_snapshot
+from ftcli.engine import world
+from ftcli.engine.checkpoint import discard_after, load_newest, make_room, take_snapshot
 from ftcli.engine.disk import free_bytes
 from ftcli.engine.host import Room
 from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.engine.loop import Loop
 from ftcli.engine.optim import flush
+from ftcli.engine.restore import kept_beside, load_checkpoint
 from ftcli.engine.watch import Watch
 from ftcli.engine.writer import Writer
 from ftcli.errors import DivergedError, UsageError, system_error
@@ -61,6 +63,8 @@ class Fit:
         self.watch = Watch(precision.device, recipe.train.spike, check_norm=not precision.scaler.is_enabled())
         self.every_steps, self.every_seconds = checkpoint_rhythm(recipe.checkpoint.every)
         self._saved = self._stepped = time.monotonic()
+        self._late = False
+        """True where too much time went by since the last checkpoint."""
         self._longest_step = 0.0
         self._micro_batch = self.loop.micro_batch
         self._room = Room()
@@ -73,7 +77,7 @@ class Fit:
         if checkpoint is None:
             self.console.info("no checkpoint to resume from; starting at step 0")
             self.trackers.truncate_after(-1)
-            discard_after(self.folder.checkpoints, -1)
+            self._discard_after(-1)
             return
         self._settle()
         self.console.info(f"resumed from {checkpoint.name}")
@@ -126,18 +130,21 @@ class Fit:
             self.save()
         self.stop.step = progress.step
         self.stop.needed = self._longest_step + SAVE_MARGIN * self.writer.seconds
-        self.stop.leave_if_due()
+        leave, self._late = self.loop.ranks.asked(self.stop.due, self._unsaved_for_long())
+        if leave:
+            raise Leave
 
     def save(self) -> None:
         """Write a checkpoint while training goes on; one that fails is told and the one before stays."""
         self.writer.wait()
         self._tell_failure()
-        if self.writer.written == self.loop.step:
+        if world.from_lead(self.writer.written == self.loop.step):
             return
         try:
             self.trackers.flush()  # a resumed run does not write the lines before its checkpoint again
         except OSError as error:
             self.writer.fail(error)
+        if world.from_lead(self.writer.failed):
             return
         self.best.prune()
         state = {
@@ -146,8 +153,12 @@ class Fit:
             "watch": self.watch.state(),
             "rollbacks": self.rollbacks,
         }
-        self.writer.submit(take_snapshot(self.loop, state, self.best.file, self.parts.regularizers.tensors()))
-        self._saved = time.monotonic()
+        snapshot = take_snapshot(self.loop, state, self.best.file, self.parts.regularizers.tensors())
+        if snapshot.shares:
+            world.led(lambda: make_room(self.folder.checkpoints, snapshot.step, shares=True))
+        if snapshot.shares or world.leads():
+            self.writer.submit(snapshot)
+        self._saved, self._late = time.monotonic(), False
 
     def _load(self, checkpoint: Path) -> None:
         state = load_checkpoint(checkpoint, self.loop)
@@ -160,9 +171,14 @@ class Fit:
     def _settle(self) -> None:
         """Forget what came after the checkpoint that was loaded."""
         self.trackers.truncate_after(self.loop.step)
-        discard_after(self.folder.checkpoints, self.loop.step)
+        self._discard_after(self.loop.step)
         self.writer.written = self.loop.step
         self._micro_batch = self.loop.micro_batch
+
+    def _discard_after(self, step: int) -> None:
+        world.wait()  # others may still be reading
+        if world.leads():
+            discard_after(self.folder.checkpoints, step)
 
     def _validate(self, step: int, epoch: float) -> None:
         """Score the validation split, write it down, say it, and keep the state if it is the best so far."""
@@ -190,6 +206,7 @@ class Fit:
         loss = float(bad.loss)
         what = "the gradient is not finite or far too large" if math.isfinite(loss) else f"the loss is {loss:g}"
         self.writer.wait()
+        world.wait()
         skip, count = {*self.loop.skip, bad.at}, self.rollbacks + 1
         if count > limit or load_newest(self.folder.checkpoints, self._load)[0] is None:
             raise DivergedError(
@@ -226,9 +243,10 @@ class Fit:
     def _save_due(self, step: int, validated: bool) -> bool:
         if self.every_steps is not None:
             return step % self.every_steps == 0
-        return (validated and self.parts.recipe.checkpoint.every is None) or (
-            time.monotonic() - self._saved >= self.every_seconds
-        )
+        return self._late or (validated and self.parts.recipe.checkpoint.every is None)
+
+    def _unsaved_for_long(self) -> bool:
+        return self.every_steps is None and time.monotonic() - self._saved >= self.every_seconds
 
     def _ended(self) -> bool:
         return self.loop.position == 0 and self.loop.step > 0
@@ -249,6 +267,9 @@ class Fit:
 
     def _finish_writing(self) -> None:
         """The last checkpoint has to be whole: a failure to write it is the run's own."""
+        world.led(self._written)
+
+    def _written(self) -> None:
         self.writer.wait()
         failure = self.writer.failure()
         if failure is not None:

@@ -8,10 +8,11 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ftcli.engine import world
 from ftcli.errors import FULL, UsageError
 from ftcli.text import json_line, visible, without_secrets
 
@@ -66,7 +67,8 @@ class RunFolder:
 
     def reopen(self) -> None:
         """The run goes on: from here until it ends again it is not finished."""
-        (self.path / "report.json").unlink(missing_ok=True)
+        if world.leads():
+            (self.path / "report.json").unlink(missing_ok=True)
 
     def open_log(self) -> None:
         """Send the log of ftcli and of the libraries below to log.txt."""
@@ -83,10 +85,16 @@ class RunFolder:
 
     @contextmanager
     def locked(self, note: Callable[[str], None]) -> Iterator[None]:
-        """Nobody else may write here meanwhile: UsageError naming the process that does.
+        """No other run may write here meanwhile: UsageError naming the process that does.
 
         The system drops the lock of a process that died; the name it left is reported to `note`.
         """
+        with ExitStack() as held:
+            world.led(lambda: held.enter_context(self._locked(note)))
+            yield
+
+    @contextmanager
+    def _locked(self, note: Callable[[str], None]) -> Iterator[None]:
         path = self.path / LOCK
         handle, taken = _open_lock(path)
         try:
@@ -110,6 +118,8 @@ class RunFolder:
 
     def event(self, step: int, name: str, **facts: Any) -> None:
         """Write down something out of the ordinary, in events.jsonl, unless the disk is full (which is said anyway)."""
+        if not world.leads():
+            return
         try:
             with (self.path / "events.jsonl").open("a", encoding="utf-8") as handle:
                 handle.write(json_line({"step": step, "event": name, **facts}) + "\n")
@@ -118,8 +128,9 @@ class RunFolder:
                 raise
 
     def write(self, name: str, text: str) -> None:
-        """Write a text file whole or not at all."""
-        write_whole(self.path / name, text)
+        """Write a text file whole or not at all; of the processes of a run, the first does."""
+        if world.leads():
+            write_whole(self.path / name, text)
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Write a JSON file whole or not at all."""
@@ -180,6 +191,36 @@ def open_folder(
     except OSError as error:
         raise cannot_write(path, error) from None
     return RunFolder(path, created=created)
+
+
+def open_together(
+    out: str | None, command: str, model: str, data: str, *, resumes: Callable[[Path], bool] | None = None
+) -> RunFolder:
+    """`open_folder` by the first process of a run; UsageError where another does not see the folder it made."""
+    made: list[RunFolder] = []
+
+    def opened() -> Path:
+        made.append(open_folder(out, command, model, data, resumes=resumes))
+        return made[0].path
+
+    path = world.led(opened)
+    folder = made[0] if made else RunFolder(path)
+    if not world.several():
+        return folder
+    sign = path / f".seen-by-all-{world.from_lead(os.getpid())}"
+    if world.leads():
+        sign.touch()
+    world.wait()
+    blind = [host for host, sees in world.gathered((socket.gethostname(), sign.exists())) if not sees]
+    world.wait()
+    if world.leads():
+        sign.unlink()
+    if blind:
+        raise UsageError(
+            f"'{path}' is not seen by all processes of the run: not on {', '.join(sorted(set(blind)))}",
+            hint="--out on storage that all hosts share",
+        )
+    return folder
 
 
 def _open_lock(path: Path) -> tuple[int, bool | None]:

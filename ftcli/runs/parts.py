@@ -14,6 +14,7 @@ from ftcli.data.groups import Gather
 from ftcli.data.load import load as load_data
 from ftcli.engine.forward import COMPILED_WIDTHS, recompute_activations, speed_up
 from ftcli.engine.precision import Precision, for_training, pick_device, pick_precision
+from ftcli.engine.ranks import ALONE, Ranks
 from ftcli.engine.regularizers.base import Ground
 from ftcli.engine.regularizers.stack import Stack
 from ftcli.errors import DataError, UsageError, did_you_mean
@@ -58,6 +59,7 @@ class Parts:
     learner: Learner
     """The task as it is trained: under `regularize`, with another loss."""
     regularizers: Stack = field(default_factory=Stack)
+    ranks: Ranks = ALONE
 
 
 def task_class(recipe: Recipe, source: Source) -> Any:

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from ftcli.contract import Choosing
 from ftcli.data.records import records
+from ftcli.engine import world
 from ftcli.engine.predict import predict
 from ftcli.errors import UsageError
 from ftcli.recipe.schema import Recipe
@@ -44,6 +45,10 @@ def run(
     if not live and (note := left_behind(trained, source)):
         console.note(note)
     failed = cut = done = 0
+    if not world.leads():
+        for _ in predict(trained.task, trained.model, (), trained.precision, recipe.eval.batch_size, live=live):
+            pass
+        return 0
     with opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
         rows_per_batch = recipe.eval.batch_size
         answers = predict(trained.task, trained.model, stream, trained.precision, rows_per_batch, live=live)

@@ -11,6 +11,7 @@ from ftcli.contract import Example, Objective, Rows
 from ftcli.data.corpus import load_corpus
 from ftcli.data.load import load as load_data
 from ftcli.data.pieces import Pieces
+from ftcli.engine import world
 from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import encode_rows
 from ftcli.models.load import Source
@@ -21,7 +22,7 @@ from ftcli.runs import samples, training
 from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
-from ftcli.runs.results import build_report, deployed, score, write_model, write_reports
+from ftcli.runs.results import build_report, score, write_model, write_reports
 from ftcli.runs.students import cut_student
 from ftcli.runs.training import Result, Session, Steps
 from ftcli.trackers.console import Console
@@ -125,9 +126,10 @@ def finish(session: Session, validation: Corrupted, baseline: dict[str, float], 
     give_back_dropout(parts)
     report = build_report("pretrain", parts, "validation", evaluation, seconds, gates=[])
     journal.final("validation", evaluation, step=best.step, epoch=best.epoch)
-    write_model(deployed(parts), session.folder, report, best, (), session.console)
+    write_model(parts, session.folder, report, best, (), session.console)
     write_reports(session.folder.path, report)
-    draw_curve(session)
+    if world.leads():
+        draw_curve(session)
     return report
 
 

@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from torch import nn
+
 from ftcli.contract import Evaluation, Example, Objective, Prediction
 from ftcli.data.windows import share_cut
+from ftcli.engine import world
 from ftcli.engine.checkpoint import sync
 from ftcli.engine.evaluate import run_model
 from ftcli.engine.interrupt import StopRequest
@@ -48,7 +51,7 @@ def score(
     with randomness_kept(parts.precision.device):
         predictions, loss = answer(parts, split, examples, console, keep=keep, stop=stop)
         rows, seed = parts.data.splits[split], parts.recipe.seed
-        evaluation = parts.task.score(rows, predictions, bootstrap=bootstrap, seed=seed)
+        evaluation = world.led(lambda: parts.task.score(rows, predictions, bootstrap=bootstrap, seed=seed))
     if loss is not None:
         evaluation.metrics = {"loss": loss, **evaluation.metrics}
     if (cut := share_cut(examples)) is not None:
@@ -70,11 +73,13 @@ def answer(
 
         def scored(rows: int) -> None:
             bar.advance(rows)
-            if stop is not None:
+            if stop is not None and not world.several():
                 stop.leave_if_due()
 
         size = parts.recipe.eval.batch_size
-        return run_model(parts.task, parts.model, examples, parts.scoring, size, on_rows=scored)
+        # One that writes takes as many passes as its text gets long: where its weights are shared, all do all rows.
+        together = world.several() and not (parts.ranks.strategy == "fsdp" and isinstance(parts.task, Writer))
+        return run_model(parts.task, parts.model, examples, parts.scoring, size, on_rows=scored, together=together)
 
 
 def settle(parts: Parts, examples: Sequence[Example], console: Console, stop: StopRequest | None = None) -> None:
@@ -109,6 +114,11 @@ def build_report(
 
 
 def write_reports(folder: Path, report: dict[str, Any]) -> None:
+    """Reports, by one process of a run; the others wait for them."""
+    world.led(lambda: _reports(folder, report))
+
+
+def _reports(folder: Path, report: dict[str, Any]) -> None:
     """report.txt, report.md, of classes confusion_matrix.png and, last, report.json: where that one is, the run is
     finished and whole."""
     with suppress(OSError):  # the numbers are what counts
@@ -117,14 +127,15 @@ def write_reports(folder: Path, report: dict[str, Any]) -> None:
         write_whole(folder / f"report.{suffix}", REPORTS.part(kind)(report))
 
 
-def deployed(parts: Parts) -> Parts:
-    """Parts of pretraining, with what of the model is for use."""
-    return replace(parts, model=cast(Objective, parts.task).deployed(parts.model))
+def deployed(parts: Parts, model: nn.Module) -> nn.Module:
+    """What of a model that was pretrained is for use."""
+    return cast(Objective, parts.task).deployed(model)
 
 
 def save_untrained(parts: Parts, folder: Path) -> None:
     """The model as it is before training, as another run may start from it."""
-    parts = parts if parts.recipe.objective is None else deployed(parts)
+    if parts.recipe.objective is not None:
+        parts = replace(parts, model=deployed(parts, parts.model))
     parts.method.save(parts.model, folder, reference(parts.source, folder))
     processor: Any = parts.source.processor
     processor.save_pretrained(folder)
@@ -134,7 +145,17 @@ def write_model(
     parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best, examples: Sequence[Example], console: Console
 ) -> None:
     """model/ as the transformers library (or peft) loads it, with a model card; on the disk before a report says it is
-    there. `examples` are for looking whether a merged model still answers the same."""
+    there, by one process of a run. `examples` are for looking whether a merged model still answers the same."""
+    whole, method = parts.ranks.whole(parts.model, parts.method)
+    if parts.recipe.objective is not None:
+        whole = deployed(parts, whole)
+    parts = replace(parts, model=whole, method=method)
+    world.led(lambda: _write(parts, folder, report, best, examples, console))
+
+
+def _write(
+    parts: Parts, folder: RunFolder, report: dict[str, Any], best: Best, examples: Sequence[Example], console: Console
+) -> None:
     method, merges = parts.method, parts.recipe.method.merge
     place = folder.path / "adapter" if merges else folder.model
     for written in {place, folder.model}:  # new files: those of before may have other names

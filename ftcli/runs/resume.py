@@ -19,6 +19,7 @@ FREE = (
     "stage_cache",
     "checkpoint.",
     "log.",
+    "distributed.",
     "generation.",
     "eval.batch_size",
     "teacher.cache",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from ftcli.data.examples import lengths
 from ftcli.data.mixture import MixedSampler
 from ftcli.data.pieces import Pieces
 from ftcli.data.sampler import Sampler
-from ftcli.engine import optim, schedule
+from ftcli.engine import optim, schedule, world
 from ftcli.engine.augment import TokenDropout
 from ftcli.engine.forward import compile_forward
 from ftcli.engine.hooks import Hook
@@ -30,12 +30,13 @@ from ftcli.runs.best import Best
 from ftcli.runs.environment import describe, model_fingerprint, prepare_process
 from ftcli.runs.failures import check_room, stoppable, translated
 from ftcli.runs.fit import Fit
-from ftcli.runs.folder import RunFolder, open_folder
+from ftcli.runs.folder import RunFolder, open_together
 from ftcli.runs.journal import Journal, open_trackers
 from ftcli.runs.parts import Parts, require
 from ftcli.runs.results import save_untrained
 from ftcli.runs.resume import begun_as, check_same, nothing_left, refuse_chain
 from ftcli.runs.shelf import Shelf, write_recipe
+from ftcli.runs.together import shared_out
 from ftcli.text import several, visible
 from ftcli.trackers.console import Console
 
@@ -97,11 +98,11 @@ def run(
     prepare_process()
     model_name, data_name = require(recipe)
     began = partial(begun_as, recipe=recipe) if resume else None
-    folder = open_folder(recipe.out, command, model_name, data_name, resumes=began)
+    folder = open_together(recipe.out, command, model_name, data_name, resumes=began)
     with folder.locked(console.note):
         if resume:
             refuse_chain(folder.path)
-        if resume and nothing_left(folder, recipe):
+        if resume and world.led(partial(nothing_left, folder, recipe)):
             console.info(f"{folder.path} is finished already; nothing to resume")
             return Result(folder, None)
         folder.open_log()
@@ -115,14 +116,14 @@ def run(
                 with stop.at_once():
                     parts = assemble(recipe, console)
                     entry = shelf.find(command, parts) if shelf is not None else None
-                if entry is not None and not resume and entry.take(folder, parts.recipe):
+                if entry is not None and not resume and world.led(partial(entry.take, folder, parts.recipe)):
                     console.note(
                         f"nothing to train: kept from before, as {entry.path.name[:12]} in {entry.path.parent}"
                     )
                     report = folder.report()
                 else:
                     report = story(begin(parts, folder, console, stop, command, resume=resume))
-                    if entry is not None:
+                    if entry is not None and world.leads():
                         entry.put(folder)
         except (FtcliError, KeyboardInterrupt) as error:
             logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
@@ -166,6 +167,7 @@ def begin(
         parts = batch_size.as_before(parts, folder.path)
         recipe = parts.recipe
         check_same(folder.path, recipe, prints, facts, console, command)
+        world.wait()
         folder.reopen()
     write_recipe(folder, recipe)
     folder.write_json(cost.FILE, {**facts, cost.KEY: training})
@@ -197,15 +199,17 @@ def fit(
     recipe = parts.recipe
     if recipe.train.batch_size == "auto":
         sized = examples if draw is None else [draw(example, 0, row) for row, example in longest(examples)]
-        session.parts = parts = batch_size.settle(parts, sized, console)
+        parts = batch_size.settle(parts, sized, console)
+        session.parts = parts = replace(parts, recipe=world.from_lead(parts.recipe))
         recipe = parts.recipe
         write_recipe(folder, recipe)
     if recipe.train.compile is True:
         compile_forward(parts.model)
         console.note("the forward pass is compiled at its first step, which takes a while")
+    session.parts = parts = shared_out(parts, console)
     loop = build_loop(parts, examples, draw)
     place = place or parts.data.splits["train"].place
-    with open_trackers(recipe.log.trackers, folder.path) as trackers:
+    with open_trackers(recipe.log.trackers if world.leads() else "", folder.path) as trackers:
         journal = Journal(trackers, parts.precision.device, recipe.log.every)
         work = Fit(
             parts, loop, session.best, journal, trackers, validation, folder, console, session.stop, place,
@@ -278,6 +282,8 @@ def build_loop(
         augment,
         draw,
         hooks,
+        parts.ranks,
+        recipe.seed,
     )
 
 

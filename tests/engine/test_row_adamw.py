@@ -15,10 +15,11 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from ftcli.data.sampler import Sampler
 from ftcli.engine import row_adamw
-from ftcli.engine.checkpoint import load_checkpoint, own_tensors, take_snapshot, write_snapshot
+from ftcli.engine.checkpoint import own_tensors, take_snapshot, write_snapshot
 from ftcli.engine.loop import Loop, count_steps
 from ftcli.engine.optim import adamw, clip_gradients, decay_groups, flush
 from ftcli.engine.precision import pick_precision
+from ftcli.engine.restore import load_checkpoint
 from ftcli.engine.row_adamw import MANY, RowAdamW, row_embedding
 from ftcli.engine.schedule import factor
 from ftcli.recipe.schema import OptimizerRecipe, ScheduleRecipe, TrainRecipe

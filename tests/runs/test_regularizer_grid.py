@@ -16,9 +16,10 @@ from transformers import ViTConfig, ViTModel
 
 from ftcli.contract import Example
 from ftcli.engine import row_adamw
-from ftcli.engine.checkpoint import Snapshot, kept_beside, load_checkpoint, take_snapshot, write_snapshot
+from ftcli.engine.checkpoint import Snapshot, take_snapshot, write_snapshot
 from ftcli.engine.evaluate import encode_rows
 from ftcli.engine.regularizers import REGULARIZERS
+from ftcli.engine.restore import kept_beside, load_checkpoint
 from ftcli.engine.seeding import seed_everything
 from ftcli.errors import UsageError
 from ftcli.models.image_processors import plain_processor

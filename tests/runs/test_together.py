@@ -1,0 +1,156 @@
+"""Several processes give what one does: the same losses, scores, predictions and files; and they stop and go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.tiny import run_cli
+from tests.together import LIMIT, run_together, start_together
+
+SETTINGS = ("--epochs", "2", "--lr", "2e-3", "--batch-size", "8", "--set", "log.every=1", "--precision", "fp32")
+
+
+def losses(run: Path) -> list[float]:
+    """The training loss at each step."""
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [record["loss"] for record in records if record["split"] == "train"]
+
+
+def report(run: Path) -> dict[str, float]:
+    found: dict[str, float] = json.loads((run / "report.json").read_text(encoding="utf-8"))["metrics"]
+    return found
+
+
+def furthest(one: Path, other: Path, file: str = "model/model.safetensors") -> float:
+    """The largest difference between the weights of two runs, of the same names."""
+    first, second = load_file(one / file), load_file(other / file)
+    assert set(first) == set(second)
+    return max(float((tensor - second[name]).abs().max()) for name, tensor in first.items())
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, tiny_bert_dir: Path, reviews_dir: Path) -> Path:
+    """The run of one process, with dropout."""
+    folder = tmp_path_factory.mktemp("alone")
+    done = run_cli("finetune", *arguments(tiny_bert_dir, reviews_dir, folder / "run"), cwd=folder)
+    assert done.code == 0, done.stderr
+    return folder / "run"
+
+
+def arguments(model: Path, data: Path, out: Path, *more: str) -> tuple[str, ...]:
+    return ("--model", str(model), "--data", str(data), "--out", str(out), *SETTINGS, *more)
+
+
+def like_alone(run: Path, alone: Path) -> None:
+    assert losses(run) == pytest.approx(losses(alone), abs=1e-5)
+    assert len(losses(run)) == 24
+    assert report(run) == pytest.approx(report(alone), abs=1e-4)
+    assert furthest(run, alone) < 1e-4
+
+
+@pytest.mark.parametrize(("size", "strategy"), [(2, "ddp"), (2, "fsdp"), (4, "ddp"), (4, "fsdp")])
+def test_losses_are_those_of_one_process(
+    size: int, strategy: str, alone: Path, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path
+) -> None:
+    more = ("--set", f"distributed.strategy={strategy}")
+    said = run_together(size, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "run", *more), cwd=tmp_path)
+    assert f"{size} processes on 1 host" in said
+    like_alone(tmp_path / "run", alone)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_lora(strategy: str, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:
+    more = ("--method", "lora", "--max-steps", "8", "--set", f"distributed.strategy={strategy}")
+    one = run_cli("finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "one", *more), cwd=tmp_path)
+    assert one.code == 0, one.stderr
+    run_together(2, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "two", *more), cwd=tmp_path)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    assert furthest(tmp_path / "two", tmp_path / "one", "model/adapter_model.safetensors") < 1e-5
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_pretraining(strategy: str, reviews_dir: Path, tmp_path: Path) -> None:
+    given = (
+        "--model", "preset:bert-tiny", "--data", str(reviews_dir), "--objective", "mlm", "--max-steps", "6",
+        "--precision", "fp32", "--set", "train.tokens_per_batch=256", "--set", "log.every=1",
+        "--set", "model.tokenizer.vocab_size=300", "--set", f"distributed.strategy={strategy}", "--text-column", "text",
+    )  # fmt: skip
+    one = run_cli("pretrain", *given, "--out", str(tmp_path / "one"), cwd=tmp_path)
+    assert one.code == 0, one.stderr
+    run_together(2, "pretrain", *given, "--out", str(tmp_path / "two"), cwd=tmp_path)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    assert report(tmp_path / "two") == pytest.approx(report(tmp_path / "one"), abs=1e-4)
+
+
+def test_distillation(alone: Path, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:
+    given = (
+        "--teacher", str(alone), "--set", "student.layers=1", "--data", str(reviews_dir), *SETTINGS, "--max-steps", "6",
+    )  # fmt: skip
+    one = run_cli("distill", *given, "--out", str(tmp_path / "one"), cwd=tmp_path)
+    assert one.code == 0, one.stderr
+    run_together(2, "distill", *given, "--out", str(tmp_path / "two"), cwd=tmp_path)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+
+
+def test_scores_and_predictions_are_those_of_one_process(alone: Path, reviews_dir: Path, tmp_path: Path) -> None:
+    one = run_cli("evaluate", str(alone), "--data", str(reviews_dir), "--out", str(tmp_path / "one"), cwd=tmp_path)
+    assert one.code == 0, one.stderr
+    run_together(2, "evaluate", str(alone), "--data", str(reviews_dir), "--out", str(tmp_path / "two"), cwd=tmp_path)
+    first, second = (
+        json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")) for name in ("one", "two")
+    )
+    assert second["metrics"] == first["metrics"]
+    assert second["intervals"] == first["intervals"]
+
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"a fine film number {i} {'and so on ' * (i % 7)}\n" for i in range(1500)))
+    assert run_cli("predict", str(alone), str(texts), "--output", str(tmp_path / "one.jsonl")).code == 0
+    run_together(2, "predict", str(alone), str(texts), "--output", str(tmp_path / "two.jsonl"), cwd=tmp_path)
+    answers = [
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for name in ("one", "two")
+    ]
+    assert len(answers[0]) == 1500
+    for mine, theirs in zip(*answers, strict=True):
+        assert (mine["text"], mine["prediction"]) == (theirs["text"], theirs["prediction"])
+        assert mine["score"] == pytest.approx(theirs["score"], abs=1e-5)
+
+
+def stopped(size: int, strategy: str, at: int, *given: str, out: Path) -> None:
+    """A run of several processes that stops after a checkpoint of step `at`, SIGTERM sent to the last process only."""
+    children = start_together(size, "finetune", *given, "--set", f"distributed.strategy={strategy}",
+                              "--set", "checkpoint.every=1", cwd=out.parent)  # fmt: skip
+    deadline = time.monotonic() + LIMIT
+    while not list((out / "checkpoints").glob(f"step-*{at}")):
+        assert time.monotonic() < deadline, children[0].said()
+        assert children[0].poll() is None, children[0].said()
+        time.sleep(0.005)
+    children[-1].kill(signal.SIGTERM)
+    codes = [child.wait(LIMIT) for child in children]
+    assert codes == [75] * size, "\n".join(child.said() for child in children)
+
+
+@pytest.mark.parametrize(("strategy", "then"), [("ddp", (2, 1)), ("fsdp", (2, 1, 4))])
+def test_sigterm_to_one_stops_all_and_any_number_goes_on(
+    strategy: str, then: tuple[int, ...], alone: Path, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    given = arguments(tiny_bert_dir, reviews_dir, run)
+    stopped(2, strategy, 3, *given, out=run)
+    for size in then:
+        copy = tmp_path / f"with-{size}"
+        os.system(f"cp -r {run} {copy}")
+        more = (*arguments(tiny_bert_dir, reviews_dir, copy), "--resume", "--set", f"distributed.strategy={strategy}")
+        if size == 1:
+            done = run_cli("finetune", *more, cwd=tmp_path)
+            assert done.code == 0, done.stderr
+        else:
+            run_together(size, "finetune", *more, cwd=tmp_path)
+        like_alone(copy, alone)

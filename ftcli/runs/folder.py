@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftcli.errors import FULL, UsageError
+from ftcli.places import started_anew
 from ftcli.text import json_line, visible, without_secrets
 
 MARKS = (
@@ -22,6 +23,7 @@ MARKS = (
 
 
 LOCK = ".lock"
+_LOGS = r"log(?:-rank\d+)?\.txt"
 STAGES = "stages"
 """Folder, in that of a chain, of the runs that are its stages."""
 
@@ -43,6 +45,11 @@ class _Log(logging.FileHandler):
         """Close the file, whether or not the last lines find room."""
         with suppress(OSError):
             super().close()
+
+
+def log_name(rank: int = 0) -> str:
+    """File of a run folder with the log of a process."""
+    return f"log-rank{rank}.txt" if rank else "log.txt"
 
 
 class RunFolder:
@@ -68,9 +75,9 @@ class RunFolder:
         """The run goes on: from here until it ends again it is not finished."""
         (self.path / "report.json").unlink(missing_ok=True)
 
-    def open_log(self) -> None:
-        """Send the log of ftcli and of the libraries below to log.txt."""
-        self._handler = _Log(self.path / "log.txt", encoding="utf-8")
+    def open_log(self, rank: int = 0) -> None:
+        """Send the log of ftcli and of the libraries below to log.txt; each further process has one of its own."""
+        self._handler = _Log(self.path / log_name(rank), encoding="utf-8")
         self._handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._handler)
         logging.getLogger("ftcli").setLevel(logging.INFO)
@@ -128,9 +135,10 @@ class RunFolder:
     def discard_if_empty(self) -> None:
         """Remove a folder this process made and put nothing but a log into, and the folders made for it."""
         self.close_log()
-        if self._created and self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"log.txt", LOCK}:
-            for name in ("log.txt", LOCK):
-                (self.path / name).unlink(missing_ok=True)
+        there = list(self.path.iterdir()) if self._created and self.path.is_dir() else None
+        if there is not None and all(p.name == LOCK or re.fullmatch(_LOGS, p.name) for p in there):
+            for path in there:
+                path.unlink(missing_ok=True)
             with suppress(OSError):  # another run may have moved in
                 for folder in self._created:
                     folder.rmdir()
@@ -255,7 +263,9 @@ def _own_name(parent: Path, stem: str, resumes: Callable[[Path], bool] | None) -
     }
     newest_first = [numbers[number] for number in sorted(numbers, reverse=True)]
     if resumes is not None and newest_first:
-        return next((path for path in newest_first if resumes(path)), newest_first[0])
+        own = next((path for path in newest_first if resumes(path)), None)
+        if own is not None or not started_anew():  # what died before it wrote anything goes on with no other run
+            return own or newest_first[0]
     return parent / f"{stem}-{max(numbers) + 1}" if numbers else parent / stem
 
 

@@ -11,11 +11,13 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 
 from ftcli.endings import SETTLED, UNHEARD, leave_word
-from ftcli.errors import FtcliError, Interrupted, Stopped
+from ftcli.errors import FtcliError, Interrupted, LostWorkerError, Stopped
 from ftcli.places import OWN_ROLE, Place, recognise
 
 GRACE = 3.0
 """Seconds that a process waits with an error that all of them meet, so that the first one gets to say it."""
+_voices: list[int] = []
+"""stderr as it was, in a silent process that is the first of its host: the loss of the others is said on every host."""
 _PDEATHSIG = 1
 """Number of Linux's prctl for a signal when the parent ends (sys/prctl.h)."""
 
@@ -29,18 +31,26 @@ def begin(environ: MutableMapping[str, str]) -> Place | None:
     if place.launcher == OWN_ROLE:
         _end_with_parent()
     if not place.first:
+        if place.local_rank == 0:
+            _voices.append(os.dup(2))
         _silence()
     return place
 
 
 def leave(place: Place | None, error: FtcliError) -> bool:
-    """Leave word of `error`, with which this process is about to end; True where it is for this process to say it."""
+    """Leave word of `error`, with which this process is about to end; True where it is for this process to say it.
+
+    That is the first of all, unless its parent has heard of it; and of a loss, the first of each host.
+    """
     if place is None:
         return True
     heard = leave_word(place, error) and place.launcher == OWN_ROLE
     if not place.first and error.exit_code in SETTLED - {Stopped.exit_code, Interrupted.exit_code}:
         with suppress(SystemExit):  # SIGTERM: whoever started this process has heard of it
             time.sleep(GRACE)
+    if isinstance(error, LostWorkerError) and _voices:
+        os.dup2(_voices.pop(), 2)
+        return True
     return place.first and not heard
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from ftcli.cli.processes import worker_line
 from ftcli.endings import Ending, verdict
 from ftcli.errors import FtcliError
 from tests.tiny import run_cli, run_cli_process
 
-WORKER = str(Path(__file__).with_name("together.py"))
+WORKER = str(Path(__file__).with_name("small_worker.py"))
 
 
 @contextmanager
@@ -156,6 +158,15 @@ def test_through_the_command_line(tmp_path: Path) -> None:
     assert (done.code, done.stdout, done.stderr) == (2, "", alone.stderr)
 
 
+def test_the_line_of_a_worker() -> None:
+    """Without the two flags, and with what is left of a budget."""
+    line = ["finetune", "--nproc-per-node", "4", "my recipe.yaml", "--max-restarts=3", "--budget", "1h", "-q"]
+    assert worker_line(line) == ["finetune", "my recipe.yaml", "--budget", "1h", "-q"]
+    assert worker_line(line, 90.25) == ["finetune", "my recipe.yaml", "--budget=90.2s", "-q"]
+    assert worker_line(line, -5.0) == ["finetune", "my recipe.yaml", "--budget=1.0s", "-q"]
+    assert worker_line(["predict", "--", "--nproc-per-node"]) == ["predict", "--", "--nproc-per-node"]
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "two", "1.5", "99999"])
 def test_numbers_of_processes(number: str) -> None:
     done = run_cli("finetune", "--nproc-per-node", number)
@@ -177,6 +188,25 @@ def test_inside_of_another_launcher() -> None:
     done = run_cli("finetune", env={"RANK": "1"})
     assert done.code == 2
     assert "RANK is set in the environment, WORLD_SIZE is not" in done.stderr
+
+
+def as_rank(rank: int, local_rank: int, what: str) -> subprocess.CompletedProcess[str]:
+    """The worker in miniature, as Kubernetes or srun would start it."""
+    environ = {**os.environ, **INSIDE, "RANK": str(rank), "LOCAL_RANK": str(local_rank), "LOCAL_WORLD_SIZE": "2",
+               "WORLD_SIZE": "4"}  # fmt: skip
+    return subprocess.run([sys.executable, WORKER, what], capture_output=True, text=True, env=environ, check=False)
+
+
+def test_who_speaks_under_any_launcher() -> None:
+    """Rank 0; that others were lost is said on every host."""
+    first, second_host, silent, refused = (
+        as_rank(0, 0, "lost"), as_rank(2, 0, "lost"), as_rank(3, 1, "lost"), as_rank(1, 1, "refuse"),
+    )  # fmt: skip
+    told = "error: another process is gone\nhint: --resume\n"
+    assert (first.returncode, first.stdout, first.stderr) == (7, "rank 0 says lost on 1\n", f"rank 0 notes\n{told}")
+    assert (second_host.returncode, second_host.stdout, second_host.stderr) == (7, "", told)
+    assert (silent.returncode, silent.stdout, silent.stderr) == (7, "", "")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", "")
 
 
 def test_the_commands_that_have_the_flags_are_those_that_run_together() -> None:

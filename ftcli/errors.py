@@ -61,6 +61,12 @@ class OutOfMemoryError(FtcliError):
     exit_code = 6
 
 
+class LostWorkerError(FtcliError):
+    """One of several processes of a run died or no longer answers; ``--resume`` goes on from the last checkpoint."""
+
+    exit_code = 7
+
+
 class Stopped(FtcliError):
     """Stopped early on request with a checkpoint saved; ``--resume`` continues."""
 

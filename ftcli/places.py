@@ -78,6 +78,12 @@ def recognise(environ: Environ) -> Place | None:
     return None
 
 
+def started_anew(environ: Environ = os.environ) -> bool:
+    """True in a process that its launcher started again after a failure: it goes on with what there is."""
+    place = recognise(environ)
+    return place is not None and place.restarts > 0
+
+
 def export(place: Place, environ: MutableMapping[str, str] | None = None) -> None:
     """Put down what torch's ``env://`` looks for, whoever started this process; a worker of torchrun has it already."""
     own = os.environ if environ is None else environ

@@ -8,13 +8,26 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from ftcli import __version__
-from ftcli.cli import compare, curve, distill, evaluate, finetune, predict, pretrain, recipe, training, verify_resume
-from ftcli.errors import FULL, FtcliError, Interrupted, UsageError, system_error
+from ftcli.cli import (
+    compare,
+    curve,
+    distill,
+    evaluate,
+    finetune,
+    predict,
+    pretrain,
+    recipe,
+    training,
+    verify_resume,
+    worker,
+)
+from ftcli.errors import FULL, FtcliError, Interrupted, OutOfMemoryError, UsageError, system_error
+from ftcli.places import Place, recognise
 from ftcli.text import visible, without_secrets
 
 MANUAL = """From a foundation model to a number you can trust.
@@ -56,11 +69,18 @@ See what a run would do, what it will cost, and every key there is:
   ftcli recipe show recipe.yaml
   ftcli recipe schema
 
+\b
+On several GPUs or machines:
+  ftcli finetune recipe.yaml --nproc-per-node auto --max-restarts 3
+  torchrun --nnodes 2 --nproc-per-node 8 ... -m ftcli pretrain recipe.yaml
+  srun ftcli pretrain recipe.yaml
+
 Results go to stdout, progress and messages to stderr.
 
 \b
 Exit codes: 0 done, 1 a bug in ftcli, 2 usage, 3 bad data, 4 a gate not met,
-5 diverged, 6 out of memory, 75 stopped (go on with --resume), 130 Ctrl-C.
+5 diverged, 6 out of memory, 7 one of several processes was lost (go on with
+--resume), 75 stopped (go on with --resume), 130 Ctrl-C.
 """
 
 app = typer.Typer(
@@ -85,7 +105,15 @@ def root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit(0)
+    place = recognise(os.environ)
+    if place is not None and place.size > 1 and context.invoked_subcommand not in SEVERAL:
+        raise UsageError(
+            f"ftcli {context.invoked_subcommand} runs in one process, and this is {place}", hint="start it by itself"
+        )
 
+
+SEVERAL = ("pretrain", "finetune", "distill", "evaluate", "predict")
+"""Commands that several processes run together."""
 
 app.command("pretrain")(pretrain.command)
 app.command("finetune")(finetune.command)
@@ -101,30 +129,35 @@ app.add_typer(recipe.app, name="recipe")
 def main() -> None:
     """Run a command line and exit with a code of the contract."""
     _prepare()
+    place = None
     try:
+        place = worker.begin(os.environ)
         _run()
     except FtcliError as error:
-        _say(error)
-        sys.exit(error.exit_code)
+        _end(place, error)
     except KeyboardInterrupt:
-        _say(Interrupted("interrupted"))
-        sys.exit(130)
+        _end(place, Interrupted("interrupted"))
     except BrokenPipeError:
         _close_quietly()
-        sys.exit(0)
+        sys.exit(worker.unheard(place))
     except MemoryError:
-        print("error: out of memory", file=sys.stderr)
-        print("hint: a smaller --batch-size", file=sys.stderr)
-        sys.exit(6)
+        _end(place, OutOfMemoryError("out of memory", hint="a smaller --batch-size"))
     except Exception as error:
         failure = system_error(error)
-        if failure is not None and failure.errno in FULL:
-            where = f"'{failure.filename}'" if failure.filename else "the output"
-            _say(UsageError(f"cannot write {where}: {failure.strerror}", hint="free some space there"))
+        if failure is None or failure.errno not in FULL:
+            _end(place, _bug(error, place))
+        where = f"'{failure.filename}'" if failure.filename else "the output"
+        try:
+            _end(place, UsageError(f"cannot write {where}: {failure.strerror}", hint="free some space there"))
+        finally:
             _close_quietly()
-            sys.exit(2)
-        _report_bug(error)
-        sys.exit(1)
+
+
+def _end(place: Place | None, error: FtcliError) -> NoReturn:
+    """Say what went wrong, or leave it to who speaks for this process, and exit."""
+    if worker.leave(place, error):
+        _say(error)
+    sys.exit(error.exit_code)
 
 
 def _run() -> None:
@@ -171,18 +204,16 @@ def _close_quietly() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _report_bug(error: Exception) -> None:
+def _bug(error: Exception, place: Place | None) -> FtcliError:
     """One line for the user; the traceback goes to the run's log, or to a file beside where there is no run yet."""
-    place = training.log_file() or Path("ftcli-error.log")
+    rank = "" if place is None or place.first else f"-rank{place.rank}"
+    log = training.log_file() or Path(f"ftcli-error{rank}.log")
     text = without_secrets("".join(traceback.format_exception(error)))
     try:
-        with place.open("a", encoding="utf-8") as handle:
+        with log.open("a", encoding="utf-8") as handle:
             handle.write(text)
-        where = f"the traceback is in {place}"
+        where = f"the traceback is in {log}"
     except OSError:
         where = text
     first = str(error).splitlines()[0] if str(error) else ""
-    print(
-        f"error: a bug in ftcli: {type(error).__name__}: {visible(without_secrets(first))[:200]}; {where}",
-        file=sys.stderr,
-    )
+    return FtcliError(f"a bug in ftcli: {type(error).__name__}: {visible(without_secrets(first))[:200]}; {where}")

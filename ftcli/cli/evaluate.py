@@ -8,6 +8,7 @@ import typer
 
 from ftcli.cli.flags import SCORING, given_values, with_flags
 from ftcli.cli.options import Json, Out, Quiet, Set
+from ftcli.cli.processes import in_processes
 from ftcli.cli.render import show_report
 from ftcli.errors import GateError
 
@@ -17,6 +18,7 @@ _FLAGS = (
 )  # fmt: skip
 
 
+@in_processes
 @with_flags(_FLAGS, SCORING)
 def command(
     model: Annotated[str, typer.Argument(metavar="RUN|M", help="A run folder, a model folder or a Hub name.")],

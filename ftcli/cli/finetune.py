@@ -10,9 +10,11 @@ import typer
 
 from ftcli.cli.flags import FLAGS, with_flags
 from ftcli.cli.options import Budget, DryRun, Json, Out, Quiet, Resume, Set
+from ftcli.cli.processes import in_processes
 from ftcli.cli.training import launch
 
 
+@in_processes
 @with_flags(tuple(name for name in FLAGS if name != "objective"))
 def command(
     recipe: Annotated[

@@ -19,3 +19,18 @@ Budget = Annotated[
     typer.Option("--budget", metavar="TIME", help="Save and stop (exit 75) before so much time is over: 50m, 1h30m."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, estimate memory and time, train nothing.")]
+Processes = Annotated[
+    str | None,
+    typer.Option(
+        "--nproc-per-node",
+        metavar="N|auto",
+        help="Run in N processes on this machine; auto: one a GPU, and one where there is none.",
+        show_default=False,
+    ),
+]
+MaxRestarts = Annotated[
+    int,
+    typer.Option(
+        "--max-restarts", metavar="N", min=0, help="Start the processes anew, up to N times, when one of them dies."
+    ),
+]

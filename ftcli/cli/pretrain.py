@@ -10,6 +10,7 @@ import typer
 
 from ftcli.cli.flags import with_flags
 from ftcli.cli.options import Budget, DryRun, Json, Out, Quiet, Resume, Set
+from ftcli.cli.processes import in_processes
 from ftcli.cli.training import launch
 
 FLAGS = (
@@ -18,6 +19,7 @@ FLAGS = (
 )  # fmt: skip
 
 
+@in_processes
 @with_flags(FLAGS)
 def command(
     recipe: Annotated[

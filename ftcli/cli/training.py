@@ -12,6 +12,7 @@ from typing import Any
 
 from ftcli.cli.render import show_report
 from ftcli.errors import GateError, UsageError
+from ftcli.places import started_anew
 from ftcli.recipe.duration import parse_duration
 from ftcli.recipe.stages import Chain, resolve_run
 
@@ -35,8 +36,9 @@ def launch(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Settle the recipe and run ``ftcli.runs.COMMAND`` with it."""
+    """Settle the recipe and run ``ftcli.runs.COMMAND`` with it; processes that were started anew go on."""
     deadline = deadline_of(budget)
+    resume = resume or started_anew()
     if resume and recipe is None and out is not None and flags.get("model.name") is None:
         own = Path(out) / "recipe.yaml"
         recipe = own if own.is_file() else None

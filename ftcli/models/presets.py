@@ -156,6 +156,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bert-small": _bert(4, 512),
     "bert-medium": _bert(8, 512),
     "bert-base": _bert(12, 768),
+    "bert-large": _bert(24, 1024),
     "t5-tiny": _t5(4, 256, 4),
     "t5-mini": _t5(4, 384, 8),
     "t5-small": _t5(6, 512, 8),

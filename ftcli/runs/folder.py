@@ -14,6 +14,7 @@ from typing import Any
 
 from ftcli.engine import world
 from ftcli.errors import FULL, UsageError
+from ftcli.places import started_anew
 from ftcli.text import json_line, visible, without_secrets
 
 MARKS = (
@@ -23,6 +24,7 @@ MARKS = (
 
 
 LOCK = ".lock"
+_LOGS = r"log(?:-rank\d+)?\.txt"
 STAGES = "stages"
 """Folder, in that of a chain, of the runs that are its stages."""
 
@@ -44,6 +46,11 @@ class _Log(logging.FileHandler):
         """Close the file, whether or not the last lines find room."""
         with suppress(OSError):
             super().close()
+
+
+def log_name(rank: int = 0) -> str:
+    """File of a run folder with the log of a process."""
+    return f"log-rank{rank}.txt" if rank else "log.txt"
 
 
 class RunFolder:
@@ -70,9 +77,9 @@ class RunFolder:
         if world.leads():
             (self.path / "report.json").unlink(missing_ok=True)
 
-    def open_log(self) -> None:
-        """Send the log of ftcli and of the libraries below to log.txt."""
-        self._handler = _Log(self.path / "log.txt", encoding="utf-8")
+    def open_log(self, rank: int = 0) -> None:
+        """Send the log of ftcli and of the libraries below to log.txt; each further process has one of its own."""
+        self._handler = _Log(self.path / log_name(rank), encoding="utf-8")
         self._handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logging.getLogger().addHandler(self._handler)
         logging.getLogger("ftcli").setLevel(logging.INFO)
@@ -139,9 +146,10 @@ class RunFolder:
     def discard_if_empty(self) -> None:
         """Remove a folder this process made and put nothing but a log into, and the folders made for it."""
         self.close_log()
-        if self._created and self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {"log.txt", LOCK}:
-            for name in ("log.txt", LOCK):
-                (self.path / name).unlink(missing_ok=True)
+        there = list(self.path.iterdir()) if self._created and self.path.is_dir() else None
+        if there is not None and all(p.name == LOCK or re.fullmatch(_LOGS, p.name) for p in there):
+            for path in there:
+                path.unlink(missing_ok=True)
             with suppress(OSError):  # another run may have moved in
                 for folder in self._created:
                     folder.rmdir()
@@ -296,7 +304,9 @@ def _own_name(parent: Path, stem: str, resumes: Callable[[Path], bool] | None) -
     }
     newest_first = [numbers[number] for number in sorted(numbers, reverse=True)]
     if resumes is not None and newest_first:
-        return next((path for path in newest_first if resumes(path)), newest_first[0])
+        own = next((path for path in newest_first if resumes(path)), None)
+        if own is not None or not started_anew():  # what died before it wrote anything goes on with no other run
+            return own or newest_first[0]
     return parent / f"{stem}-{max(numbers) + 1}" if numbers else parent / stem
 
 

@@ -135,7 +135,7 @@ def run_model(
 
 
 def _dealt(batches: list[np.ndarray], *, shared: bool) -> tuple[list[np.ndarray], int]:
-    """This process' part of the batches, the first one last; and how many of the first in the list are another's: of a
+    """The batches that are this process', the first one last; and how many at the list's begin are another's: of a
     `shared` model whoever has a batch less has to take part all the same."""
     own = batches[world.rank() :: world.size()]
     spare = -(-len(batches) // world.size()) - len(own) if shared else 0

@@ -279,7 +279,8 @@ class Fit:
             raise cannot_write(self.folder.checkpoints, cause) from failure
 
     def _stopped(self) -> None:
-        why = " before the budget runs out" if self.stop.signal is None and self.stop.at is None else ""
+        late = self.stop.due and self.stop.signal is None and self.stop.at is None  # else another process was asked
+        why = " before the budget runs out" if late else ""
         raise stop_error(self.stop)(
             f"stopped at step {self.loop.step:,}{why}; checkpoint saved",
             hint=f"go on with the same command and --resume --out {self.folder.path}",

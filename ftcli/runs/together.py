@@ -15,6 +15,7 @@ from ftcli.errors import UsageError
 from ftcli.places import export, recognise
 from ftcli.recipe.distributed import DistributedRecipe
 from ftcli.recipe.duration import parse_duration
+from ftcli.runs.lost import lost_workers_named
 from ftcli.runs.parts import Parts
 from ftcli.trackers.console import Console
 
@@ -37,10 +38,10 @@ def together(recipe: DistributedRecipe, console: Console) -> Iterator[None]:
         return
     export(place)
     seconds = parse_duration(recipe.timeout, "distributed.timeout")
-    with world.joined(place.rank, place.size, place.local_rank, seconds):
+    with lost_workers_named(place), world.joined(place.rank, place.size, place.local_rank, seconds):
         hosts = len(set(world.gathered(os.uname().nodename)))
         on = "1 host" if hosts == 1 else f"{hosts} hosts"
-        console.note(f"{place.size} processes on {on}, started by {place.launcher}")
+        console.note(f"{place.size} processes on {on} ({place})")
         yield
 
 

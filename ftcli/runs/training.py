@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,7 @@ from ftcli.engine.lengthen import Lengthening
 from ftcli.engine.loop import Loop, count_steps
 from ftcli.engine.seeding import seed_everything
 from ftcli.errors import FtcliError, UsageError
+from ftcli.places import recognise
 from ftcli.recipe.schema import Recipe, TrainRecipe
 from ftcli.runs import batch_size, cost, dry_run
 from ftcli.runs.best import Best
@@ -32,6 +34,7 @@ from ftcli.runs.failures import check_room, stoppable, translated
 from ftcli.runs.fit import Fit
 from ftcli.runs.folder import RunFolder, open_together
 from ftcli.runs.journal import Journal, open_trackers
+from ftcli.runs.lost import lost_workers_named
 from ftcli.runs.parts import Parts, require
 from ftcli.runs.results import save_untrained
 from ftcli.runs.resume import begun_as, check_same, nothing_left, refuse_chain
@@ -105,10 +108,11 @@ def run(
         if resume and world.led(partial(nothing_left, folder, recipe)):
             console.info(f"{folder.path} is finished already; nothing to resume")
             return Result(folder, None)
-        folder.open_log()
+        folder.open_log(world.rank())
         try:
             with (
                 StopRequest(deadline, stop_at) as stop,
+                lost_workers_named(recognise(os.environ), folder.path),
                 translated(recipe.train, folder.path),
                 stoppable(stop, folder.path),
             ):

@@ -40,9 +40,9 @@ def start_together(size: int, *arguments: str, cwd: Path, before: Callable[[int]
     ]
 
 
-def run_together(size: int, *arguments: str, cwd: Path) -> str:
+def run_together(size: int, *arguments: str, cwd: Path, before: Callable[[int], None] | None = None) -> str:
     """Run `ftcli ARGUMENTS` in `size` processes to a good end; what rank 0 said."""
-    children = start_together(size, *arguments, cwd=cwd)
+    children = start_together(size, *arguments, cwd=cwd, before=before)
     codes = [child.wait(LIMIT) for child in children]
     assert codes == [0] * size, "\n".join(child.said() for child in children)
     return children[0].said()

@@ -146,6 +146,9 @@ class RowAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def _step_rows(self, gradient: Tensor, state: dict[str, Any]) -> None:
+        read = gradient.indices()[0]
+        if len(new := read[self._places[read] < 0]):  # by another process of the run
+            self._add(new, state)
         whole, rows = self._embedding.weight, state["rows"]
         group = next(group for group in self.param_groups if any(p is whole for p in group["params"]))
         beta1, beta2 = group["betas"]

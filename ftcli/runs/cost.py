@@ -25,7 +25,9 @@ def begun(model: nn.Module, run: Path, *, resume: bool) -> dict[str, Any]:
     """The record of a session of the run that begins.
 
     ``seconds`` are those of the training loop (validations and checkpoints included) over all sessions; null once one
-    of them was killed, since what it took is not known.
+    of them was killed, since what it took is not known. Of several processes, ``communication_seconds`` are those that
+    the first one spent on telling the others and waiting for them in the last session; of fsdp, without what its layers
+    do while they compute.
     """
     parameters = list(model.parameters())
     before = training_of(run) if resume else {"seconds": 0.0}
@@ -54,6 +56,9 @@ def measured(run: Path, loop: Loop) -> Iterator[None]:
             peaks = [size for size in (found["peak_memory_bytes"], peak_memory(loop.precision.device)) if size]
             peak = max(peaks, default=None)
             found |= {"seconds": seconds, "steps": loop.step, "peak_memory_bytes": peak, "running": False}
+            if loop.ranks.size > 1:
+                found |= {"processes": loop.ranks.size, "strategy": loop.ranks.strategy}
+                found |= {"communication_seconds": loop.ranks.seconds}
             if world.leads():
                 write_whole(run / FILE, json.dumps(facts, indent=2, allow_nan=False) + "\n")
 

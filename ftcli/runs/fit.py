@@ -62,7 +62,7 @@ class Fit:
         self.writer = Writer(self.folder.checkpoints, recipe.checkpoint.keep, lines)
         self.watch = Watch(precision.device, recipe.train.spike, check_norm=not precision.scaler.is_enabled())
         self.every_steps, self.every_seconds = checkpoint_rhythm(recipe.checkpoint.every)
-        self._saved = self._stepped = time.monotonic()
+        self._began = self._saved = self._stepped = time.monotonic()
         self._late = False
         """True where too much time went by since the last checkpoint."""
         self._longest_step = 0.0
@@ -104,6 +104,7 @@ class Fit:
                 left = True
             self.save()
             self._finish_writing()
+        self._tell_share()
         if left:
             self._stopped()
         if self.best.exhausted:
@@ -277,6 +278,13 @@ class Fit:
             if cause is None:
                 raise failure
             raise cannot_write(self.folder.checkpoints, cause) from failure
+
+    def _tell_share(self) -> None:
+        """What of the time of several processes went into being several."""
+        ranks, took = self.loop.ranks, time.monotonic() - self._began
+        if ranks.strategy == "ddp":
+            said = f"{ranks.seconds:.1f} of {took:.1f} s ({ranks.seconds / max(took, 1e-9):.0%})"
+            self.console.info(f"telling other processes and waiting for them: {said}")
 
     def _stopped(self) -> None:
         late = self.stop.due and self.stop.signal is None and self.stop.at is None  # else another process was asked

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from ftcli.engine import row_adamw
 from tests.tiny import run_cli
 from tests.together import LIMIT, run_together, start_together
 
@@ -63,6 +64,20 @@ def test_losses_are_those_of_one_process(
     said = run_together(size, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "run", *more), cwd=tmp_path)
     assert f"{size} processes on 1 host" in said
     like_alone(tmp_path / "run", alone)
+
+
+def test_an_embedding_updated_by_rows(
+    monkeypatch: pytest.MonkeyPatch, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path
+) -> None:
+    """Rows that only another process has read so far are taken up with their gradient."""
+    monkeypatch.setattr(row_adamw, "ENOUGH", 1)
+    monkeypatch.setattr(row_adamw, "MANY", 1.0)
+    one = run_cli("finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "one"), cwd=tmp_path)
+    assert one.code == 0, one.stderr
+    run_together(2, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "two"), cwd=tmp_path)
+    like_alone(tmp_path / "two", tmp_path / "one")
+    newest = max((tmp_path / "two" / "checkpoints").glob("step-*"))
+    assert any(name.endswith("/rows") for name in load_file(newest / "optimizer.safetensors"))
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

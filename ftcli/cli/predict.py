@@ -33,6 +33,19 @@ def command(
         str | None,
         typer.Option("--draw", metavar="DIR", help="Also draw each image with its boxes, into this folder."),
     ] = None,
+    watch_rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--watch-rate",
+            metavar="LABEL>SHARE/WINDOW",
+            help="Alert on stderr when more than SHARE of the last WINDOW records are LABEL (also >=, <, <=), once the "
+            "window is full; exit 4 in the end. One alert a crossing, another after the rate went back (to BACK: "
+            "LABEL>SHARE:BACK/WINDOW). Repeatable.",
+        ),
+    ] = None,
+    alerts: Annotated[
+        str | None, typer.Option("--alerts", metavar="FILE", help="Also add a JSON line per alert to this file.")
+    ] = None,
     set_: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -41,7 +54,8 @@ def command(
 ) -> None:
     """Predict: a JSON object out per record in, as a stream.
 
-    Answers come in the order of the records; one that cannot be used gives {"error", "line"} and, at the end, exit 3.
+    Answers come in the order of the records; one that cannot be used gives {"error", "line"} and, at the end, exit 3
+    (4 where a rate that is watched gave an alert).
 
     \b
     Examples:
@@ -49,17 +63,23 @@ def command(
       ftcli predict runs/first reviews.csv --output predictions.jsonl
       zcat log.txt.gz | ftcli predict runs/first | grep negative
       ftcli predict runs/replies questions.txt --candidates replies.txt
+      tail -f news.txt | ftcli predict runs/first --watch-rate 'negative>0.3/100' --alerts alerts.jsonl
     """
     values = given_values(flags, set_ or ())
     from ftcli.runs import predict
+    from ftcli.runs.alerts import Alerts
     from ftcli.runs.together import together
     from ftcli.runs.trained import inherited
     from ftcli.trackers.console import Console
 
     recipe = inherited(model, values, source or "-")
     console = Console(quiet=quiet)
+    watched = Alerts(watch_rate or (), alerts, console)
     with together(recipe.distributed, console):
-        failed = predict.run(recipe, console, source=source, output=output, stdout=sys.stdout, draw=draw)
+        failed = predict.run(
+            recipe, console, source=source, output=output, stdout=sys.stdout, draw=draw, alerts=watched
+        )
+    watched.settle(failed)
     if failed:
         records = "record" if failed == 1 else "records"
         raise DataError(f"{failed:,} {records} could not be used; an 'error' line stands in the place of each")

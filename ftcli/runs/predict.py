@@ -15,6 +15,7 @@ from ftcli.engine.predict import predict
 from ftcli.errors import UsageError
 from ftcli.recipe.schema import Recipe
 from ftcli.reports.boxes import Pictures
+from ftcli.runs.alerts import Alerts
 from ftcli.runs.candidates import offer_candidates
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import cannot_write
@@ -31,9 +32,10 @@ def run(
     output: str | None,
     stdout: IO[str],
     draw: str | None = None,
+    alerts: Alerts | None = None,
 ) -> int:
     """Predict every record of `source`; returns how many could not be used. `draw` is a folder for pictures of
-    boxes."""
+    boxes, `alerts` what is watched of the answers."""
     prepare_process()
     trained = open_trained(recipe)
     offer_candidates(trained, recipe)
@@ -45,11 +47,13 @@ def run(
     if not live and (note := left_behind(trained, source)):
         console.note(note)
     failed = cut = done = 0
+    watched = alerts or Alerts((), None, console)
+    watched.watch(trained.task)
     if not world.leads():
         for _ in predict(trained.task, trained.model, (), trained.precision, recipe.eval.batch_size, live=live):
             pass
         return 0
-    with opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
+    with watched.told(output), opened(output, stdout) as out, console.progress("predict", None, "rows") as bar:
         rows_per_batch = recipe.eval.batch_size
         answers = predict(trained.task, trained.model, stream, trained.precision, rows_per_batch, live=live)
         for record, prediction in answers:
@@ -66,6 +70,8 @@ def run(
                 done += 1
             out.write(json_line(answer) + "\n")
             out.flush()
+            if prediction is not None:
+                watched.see(done + failed, prediction)
             bar.advance(1)
     if cut:
         if trained.source.takes == "audio":

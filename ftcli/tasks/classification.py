@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,6 +152,12 @@ class Classification(BaseTask):
                 }
             )
         return found
+
+    def all_labels(self) -> Sequence[str]:
+        return self.labels
+
+    def labels_in(self, prediction: Prediction) -> Collection[str]:
+        return (prediction["prediction"],)
 
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """The classification report of `predictions`; `check_rows` comes first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,6 +194,12 @@ class MultiLabel(TextInputs, BaseTask):
             given = [n for n, s, t in zip(self.labels, scores, self.thresholds, strict=True) if s >= t]
             found.append({"prediction": given, "scores": dict(zip(self.labels, scores, strict=True))})
         return found
+
+    def all_labels(self) -> Sequence[str]:
+        return self.labels
+
+    def labels_in(self, prediction: Prediction) -> Collection[str]:
+        return tuple(prediction["prediction"])
 
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """The report of `predictions` at this task's thresholds."""

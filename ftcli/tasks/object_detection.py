@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -224,6 +224,12 @@ class ObjectDetection(BaseTask):
         """The boxes that are surely enough there."""
         least = self.recipe.detection.threshold
         return {**prediction, "prediction": [box for box in prediction["prediction"] if box["score"] >= least]}
+
+    def all_labels(self) -> Sequence[str]:
+        return self.labels
+
+    def labels_in(self, prediction: Prediction) -> Collection[str]:
+        return {box["label"] for box in prediction["prediction"]}
 
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """Average precision as COCO has it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -272,6 +272,13 @@ class TokenClassification(BaseTask):
         ]
         shown = tags if plain else written(spans(tags), len(tags), self.scheme)
         return {"prediction": shown, "entities": entities}
+
+    def all_labels(self) -> Sequence[str]:
+        """Types of entities; of tags that mark none, the tags."""
+        return sorted(self._known() - {""})
+
+    def labels_in(self, prediction: Prediction) -> Collection[str]:
+        return {entity["label"] for entity in prediction["entities"]}
 
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
         """Entities as the CoNLL shared tasks count them; tags that mark none as classes of tokens."""

@@ -38,7 +38,7 @@ class Work(Protocol):
 
 
 class Console:
-    """Messages and progress on `stream` (stderr); nothing at all when `quiet`."""
+    """Messages and progress on `stream` (stderr); when `quiet` nothing but alerts."""
 
     def __init__(
         self, quiet: bool = False, stream: TextIO | None = None, *, clock: Callable[[], float] = time.monotonic
@@ -64,6 +64,15 @@ class Console:
     def warn(self, text: str) -> None:
         """Say that something may not be as the user wants it."""
         self._say(f"warning: {text}", "yellow", logging.WARNING)
+
+    def alert(self, text: str) -> None:
+        """Say what was asked to be told, even when quiet."""
+        shown = visible(f"alert: {text}")
+        _LOG.log(logging.WARNING, shown)
+        if self._screen is not None:
+            self._screen.say(shown, "bold red")
+        elif self._stream is not None:
+            self._plain(shown)
 
     @contextmanager
     def progress(

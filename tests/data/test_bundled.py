@@ -1,4 +1,4 @@
-"""`builtin:reviews`: enough of them, balanced, in splits, and no two alike."""
+"""`builtin:reviews` and `builtin:headlines`: enough of them, balanced, in splits, and no two alike."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ftcli.data.bundled import bundled_folder
 SPLITS = ("train", "validation", "test")
 
 
-def rows(split: str) -> list[dict[str, str]]:
-    lines = (Path(bundled_folder("reviews")) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+def rows(split: str, name: str = "reviews") -> list[dict[str, str]]:
+    lines = (Path(bundled_folder(name)) / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
 
@@ -48,3 +48,14 @@ def test_no_two_share_more_than_half_their_3_grams() -> None:
     assert shared, "some 3-grams are common to any two texts"
     for (first, second), count in shared.items():
         assert count <= min(len(found[first]), len(found[second])) / 2
+
+
+def test_headlines_are_balanced_over_topics_and_sentiments() -> None:
+    found = {split: rows(split, "headlines") for split in SPLITS}
+    for split in SPLITS:
+        counts = Counter((row["topic"], row["sentiment"]) for row in found[split])
+        assert len(counts) == 15
+        assert len(set(counts.values())) == 1, "as many of each topic and sentiment together"
+        assert any("\u4e00" <= row["text"][0] <= "\u9fff" for row in found[split]), "Chinese ones, too"
+    texts = [row["text"] for split in SPLITS for row in found[split]]
+    assert len(texts) == len(set(texts)) == 360

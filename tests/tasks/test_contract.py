@@ -101,6 +101,11 @@ def test_predicts_records_in_order(name: str, learnt: Any, tmp_path: Path) -> No
         assert all(key in answer for key in it.sample.keys)
         assert "truncated" not in answer
         assert "error" not in answer
+    watched = run_cli("predict", str(it.run), str(file), "-q", "--watch-rate", "no such label>0.5/3")
+    assert watched.code == 2
+    labelled = {"pair", "multi-label", "token-classification", "object-detection"}
+    said = "is no label" if name in labelled or name.endswith("-classification") else f"{name} gives none"
+    assert said in watched.stderr
     if it.sample.unicode:
         done = run_cli("predict", str(it.run), "-q", stdin=json.dumps(it.sample.unicode))
         assert done.code == 0, done.stderr

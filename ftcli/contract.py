@@ -49,6 +49,8 @@ class Column:
     """True where an empty value is as good as none, of a column that may be absent."""
     unless: str | None = None
     """A role that makes up for this one: where that is found, this one may be absent."""
+    inside: tuple[str, int] | None = None
+    """A usual column of objects of two texts, and which of the two this is where nothing else says so."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def open_parquet(path: Path, name: str) -> Reader:
         with _explained(name, "parquet"), pq.ParquetFile(_source(path, name), buffer_size=_BUFFER) as file:
             yield from file.iter_batches(_ROWS, columns=None if columns is None else list(columns))
 
-    return arrow_reader(name, fields, _class_names(schema), batches)
+    return arrow_reader(name, fields, _features(schema), batches)
 
 
 def open_arrow(path: Path, name: str) -> Reader:
@@ -52,13 +52,11 @@ def open_arrow(path: Path, name: str) -> Reader:
                 batch.validate(full=True)  # reading one that lies about its sizes would crash
                 yield batch if columns is None else batch.select(list(columns))
 
-    return arrow_reader(name, fields, _class_names(schema), batches)
+    return arrow_reader(name, fields, _features(schema), batches)
 
 
-def arrow_reader(
-    name: str, fields: Sequence[str], class_names: Mapping[str, tuple[str, ...]], batches: Batches
-) -> Reader:
-    """A reader over Arrow batches (or tables)."""
+def arrow_reader(name: str, fields: Sequence[str], features: Mapping[str, Any], batches: Batches) -> Reader:
+    """A reader over Arrow batches (or tables); `features` is what the datasets library says of columns, as JSON."""
     double = sorted({field for field in fields if list(fields).count(field) > 1})
     if double:
         raise DataError(f"{name}: the schema has {', '.join(double)} more than once")
@@ -73,7 +71,8 @@ def arrow_reader(
                     row += 1
                     yield Raw(row, values)
 
-    return Reader(Places(name, "row"), tuple(fields), read, class_names=class_names)
+    names, languages = names_of_labels(features), languages_of(features)
+    return Reader(Places(name, "row"), tuple(fields), read, class_names=names, languages=languages)
 
 
 def _python_rows(batch: Any, name: str, row: int) -> list[dict[str, Any]]:
@@ -124,19 +123,34 @@ def _explained(name: str, kind: str) -> Iterator[None]:
         raise DataError(f"{name}: not a readable {kind} file ({reason})") from None
 
 
-def _class_names(schema: Any) -> dict[str, tuple[str, ...]]:
-    """Names of integer labels that the datasets library keeps in the schema."""
+def _features(schema: Any) -> dict[str, Any]:
+    """What the datasets library keeps of the columns in the schema (names of integer labels, languages)."""
     try:
-        return names_of_labels(json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"])
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names_of_labels(features)
+        languages_of(features)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         return {}
+    return dict(features)
 
 
 def names_of_labels(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Column -> names of its integer labels, or of those in its lists and objects; `features` is what the datasets
     library says of columns, as JSON."""
     found = {column: _label_names(feature) for column, feature in features.items()}
+    for column, feature in features.items():  # of labels in a column of objects also by their path
+        if isinstance(feature, Mapping) and not isinstance(feature.get("_type"), str):
+            found |= {f"{column}.{path}": names for path, names in names_of_labels(feature).items()}
     return {column: names for column, names in found.items() if names}
+
+
+def languages_of(features: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Column -> its languages in the order the source says, of those that hold a text in each."""
+    return {
+        column: tuple(map(str, feature.get("languages") or ()))
+        for column, feature in features.items()
+        if isinstance(feature, Mapping) and feature.get("_type") == "Translation"
+    }
 
 
 def _label_names(feature: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ftcli.contract import Column, Kind, Problem, Row
 from ftcli.data.images import image_fault
+from ftcli.data.paths import instead, there
 from ftcli.data.reader import Raw
 from ftcli.data.sounds import audio_fault
 from ftcli.data.values import AS_THEY_ARE, READERS, Reading, Unusable, sources, text_fault, value_of
@@ -50,9 +51,10 @@ def check_record(
         field = fields.get(column.role)
         if field is None:
             continue
-        lacking = [name for name in sources(column.kind, field, raw.values) if name not in raw.values]
-        if lacking and (needs(column) or len(lacking) < len(sources(column.kind, field, raw.values))):
-            return Checked({}, f"no field '{lacking[0]}'; fields: {', '.join(map(str, raw.values)) or 'none'}")
+        names = sources(column.kind, field, raw.values)
+        lacking = [name for name in names if not there(raw.values, name)]
+        if lacking and (needs(column) or len(lacking) < len(names)):
+            return Checked({}, f"no field '{lacking[0]}'; {instead(raw.values, lacking[0])}")
         value = value_of(column.kind, field, raw.values)
         absent = value is None or (column.blank and value == "")
         if column.kind == "label" or (absent and not needs(column)):

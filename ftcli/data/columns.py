@@ -10,6 +10,7 @@ from typing import Any
 from ftcli.contract import Column, Kind
 from ftcli.data.looks import LONG_TEXT, are_texts, fits, look_of, numbers_rows
 from ftcli.data.media import SUFFIXES, are_files
+from ftcli.data.paths import column_of, find_path, instead, paths_in, texts_by_key, there
 from ftcli.data.reader import Options, Raw, Reader
 from ftcli.data.values import sources
 from ftcli.errors import DataError, UsageError, did_you_mean
@@ -21,12 +22,16 @@ _NUMBER = re.compile(r"[ _-]?(\d+|[a-z])")
 def told(recipe: DataRecipe, columns: Sequence[Column]) -> dict[str, str]:
     """Role -> column, as far as the recipe says."""
     roles = {column.role for column in columns}
-    found = roles_named(recipe)
-    for role in found:
-        if role not in roles:
+    found: dict[str, str] = {}
+    for given_as, name in roles_named(recipe).items():
+        role = role_called(given_as, columns)
+        if role is None:
             raise UsageError(
-                f"data.columns: unknown role '{role}'", hint=f"roles of this task: {', '.join(sorted(roles))}"
+                f"data.columns: unknown role '{given_as}'", hint=f"roles of this task: {', '.join(sorted(roles))}"
             )
+        if role in found:
+            raise UsageError(f"two columns for {role}: '{found[role]}' and '{name}' (--columns)")
+        found[role] = name
     for kind, given in (("text", recipe.text_column), ("label", recipe.label_column)):
         first = next((column.role for column in columns if meant_by(kind, column)), None)
         if given is None or first is None:
@@ -39,6 +44,15 @@ def told(recipe: DataRecipe, columns: Sequence[Column]) -> dict[str, str]:
         if others:
             raise UsageError(f"column '{name}' cannot be both {role} and {others[0]}", hint="name another one")
     return found
+
+
+def role_called(name: str, columns: Sequence[Column]) -> str | None:
+    """The role of that name; ``text`` and ``label`` are, where a task has none such, what ``--text-column`` and
+    ``--label-column`` mean."""
+    if any(column.role == name for column in columns):
+        return name
+    meant = (column.role for column in columns if name in ("text", "label") and meant_by(name, column))
+    return next(meant, None)
 
 
 def roles_named(recipe: DataRecipe) -> dict[str, str]:
@@ -76,17 +90,14 @@ def find(
     given = told(recipe, columns)
     found = dict(given)
     kinds = {column.role: column.kind for column in columns}
+    records = [raw.values for raw in sample if raw.values is not None]
     for role, name in found.items():
         for part in sources(kinds[role], name, reader.fields):
-            if part not in reader.fields:
-                raise DataError(
-                    f"{reader.name}: no column '{part}' (for {role}); columns: {_listed(reader.fields)}",
-                    hint=did_you_mean(part, reader.fields),
-                )
-    notes: list[str] = []
+            _check(part, role, reader, records)
+    notes = _in_two_languages(columns, found, reader, records)
     for column in columns:
         if column.role not in found:
-            named = _by_name(column, [field for field in reader.fields if field not in found.values()])
+            named = _by_name(column, [field for field in reader.fields if field not in found.values()], records)
             if named:
                 found[column.role] = named[0]
                 if len(named) > 1:
@@ -97,7 +108,7 @@ def find(
     for column in columns:
         if column.unless in found and column.role not in given:
             found.pop(column.role, None)
-    values = {field: [raw.values.get(field) for raw in sample if raw.values is not None] for field in reader.fields}
+    values = {field: [record.get(field) for record in records] for field in reader.fields}
     guessed: list[str] = []
     # Answers first: they are the easier to tell, and what is left is more surely the text.
     for column in sorted(columns, key=lambda column: not column.answer):
@@ -117,13 +128,65 @@ def find(
     return {column.role: found[column.role] for column in columns if column.role in found}, notes
 
 
-def _by_name(column: Column, fields: Sequence[str]) -> list[str]:
+def _check(name: str, role: str, reader: Reader, records: Sequence[Mapping[str, Any]]) -> None:
+    """DataError where there is no column of that name, and no record has anything at that path into one."""
+    column = column_of(name, reader.fields)
+    if column not in reader.fields:
+        raise DataError(
+            f"{reader.name}: no column '{name}' (for {role}); columns: {_listed(reader.fields)}",
+            hint=did_you_mean(name, reader.fields),
+        )
+    if column == name or not records or any(there(record, name) for record in records):
+        return
+    inside = paths_in(records, column)
+    raise DataError(
+        f"{reader.name}: no field '{name}' (for {role}); {instead(records[0], name)}",
+        hint=did_you_mean(name, inside),
+    )
+
+
+def _in_two_languages(
+    columns: Sequence[Column], found: dict[str, str], reader: Reader, records: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Fill roles that lie in one column of objects (``{"de": ..., "en": ...}``) and are not found by other names; what
+    was chosen, in words."""
+    notes = []
+    for name in dict.fromkeys(column.inside[0] for column in columns if column.inside is not None):
+        field = next((field for field in reader.fields if field.strip().lower() == name), None)
+        keys = texts_by_key(record.get(field) for record in records) if field is not None else []
+        if field is None or field in found.values() or not keys:
+            continue
+        own = [column for column in columns if column.inside is not None and column.inside[0] == name]
+        left = [column for column in own if column.role not in found]
+        if all(set(_by_name(column, reader.fields, records)) - {field} for column in left):
+            continue
+        paths = [f"{field}.{key}" for key in reader.languages.get(field) or keys]
+        free = [path for path in paths if path not in found.values()]
+        if len(paths) != 2:
+            told_so = ",".join(f"{c.role}={path}" for c, path in zip(own, paths, strict=False))
+            raise DataError(
+                f"{reader.name}: '{field}' has {len(paths)} languages: {_listed([p[len(field) + 1 :] for p in paths])}",
+                hint=f"--columns {told_so} says which",
+            )
+        if len(left) == len(own):
+            found.update({c.role: paths[c.inside[1]] for c in left if c.inside is not None})
+        elif len(left) == len(free) == 1:
+            found[left[0].role] = free[0]
+        else:
+            continue
+        chosen = ", ".join(f"{c.role} '{found[c.role]}'" for c in own if c.role in found)
+        turned = ",".join(f"{c.role}={p}" for c, p in zip(own, reversed(paths), strict=False))
+        notes.append(f"{chosen}; the other way round: --columns {turned}")
+    return notes
+
+
+def _by_name(column: Column, fields: Sequence[str], records: Sequence[Mapping[str, Any]]) -> list[str]:
     folded = {field.strip().lower(): field for field in reversed(fields)}
     found = []
     for name in column.names:
-        parts = sources(column.kind, name, folded)
-        if all(part in folded for part in parts):
-            found.append("+".join(folded[part] for part in parts))
+        parts = [folded.get(part) or find_path(part, fields, records) for part in sources(column.kind, name, folded)]
+        if all(part is not None for part in parts):
+            found.append("+".join(map(str, parts)))
     return found
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from ftcli.data.lines import explained, open_lines
+from ftcli.data.paths import Absent, column_of, reach
 from ftcli.data.reader import Options, Places, Raw, Reader
 
 _LOOKED_AT = 10_000
@@ -86,17 +87,18 @@ class Documents:
         """`reader` with the one column ``text``, which is its `field`."""
 
         def read(columns: Sequence[str] | None) -> Iterator[Raw]:
-            for raw in reader.read([field]):
+            for raw in reader.read([column_of(field, reader.fields)]):
                 if raw.values is None:
                     yield raw
-                elif field not in raw.values:
-                    fields = ", ".join(map(str, raw.values)) or "none"
-                    yield Raw(raw.line, None, f"no field '{field}'; fields: {fields}")
+                    continue
+                try:
+                    text = reach(raw.values, field)
+                except Absent as absent:
+                    yield Raw(raw.line, None, f"no field '{field}'; {absent.what}")
+                    continue
+                if isinstance(text, str) and (not text or text.isspace()):
+                    self.blank += 1
                 else:
-                    text = raw.values[field]
-                    if isinstance(text, str) and (not text or text.isspace()):
-                        self.blank += 1
-                    else:
-                        yield Raw(raw.line, {"text": text})
+                    yield Raw(raw.line, {"text": text})
 
         return Reader(reader.places, ("text",), read, typed=reader.typed)

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftcli.data.arrow_files import arrow_reader, names_of_labels
+from ftcli.data.arrow_files import arrow_reader
 from ftcli.data.reader import Reader
 from ftcli.errors import DataError, FtcliError, UsageError
 from ftcli.hub import PATIENCE, as_reachable, endpoint, is_unreachable
@@ -137,13 +137,11 @@ def _load_whole(name: str, config: str | None, revision: str | None, online: boo
 
 
 def _reader(name: str, dataset: Dataset) -> Reader:
-    names = names_of_labels(dataset.features.to_dict())
-
     def batches(columns: Sequence[str] | None) -> Iterator[Any]:
         chosen = dataset if columns is None else dataset.select_columns(list(columns))
         yield from chosen.with_format("arrow").iter(1000)
 
-    return arrow_reader(name, dataset.column_names, names, batches)
+    return arrow_reader(name, dataset.column_names, dataset.features.to_dict(), batches)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from ftcli.data.checks import RowFault, listed, raise_problems
 from ftcli.data.columns import find, read_options, unlike_names
 from ftcli.data.groups import Gather, gathered
 from ftcli.data.lines import check_encoding
+from ftcli.data.paths import column_of, get
 from ftcli.data.read import Split, check_fields, class_names, read_split, sample
 from ftcli.data.reader import Raw, Reader
 from ftcli.data.rows import TableRows
@@ -179,7 +180,7 @@ class _Loading:
     def _reading(self, first: Sequence[Raw]) -> Reading:
         """How values are read: the separator between labels as the recipe says, else as the first rows show it."""
         fields = {self.fields.get(column.role) for column in self.columns if column.kind == "labels"}
-        cells = [raw.values.get(str(field)) for field in fields for raw in first if raw.values is not None]
+        cells = [get(raw.values, str(field)) for field in fields for raw in first if raw.values is not None]
         given = self.recipe.separator
         guessed = guess_separator(cells) if given is None else None
         if guessed is not None:
@@ -207,7 +208,7 @@ class _Loading:
         answers = {c: self.fields[c.role] for c in self.columns if c.answer and c.role in self.fields}
         fields = set(readers[0].fields)
         named = [name for c, field in answers.items() for name in sources(c.kind, field, readers[0].fields)]
-        lacking = [name for name in named if name not in fields]
+        lacking = [name for name in named if column_of(name, fields) not in fields]
         others = set(self.found["train"].all_fields) if "train" in self.found else set()
         if not lacking or not fields <= others:
             return False

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from ftcli.contract import Kind, Look
 from ftcli.data.media import SUFFIXES, are_files
+from ftcli.data.paths import column_of, get
 from ftcli.data.reader import Raw, Reader
 from ftcli.data.values import Unusable, guess_separator, read_number, read_tags
 
@@ -40,18 +41,26 @@ class Sample:
         self._looks: dict[str, Look] = {}
 
     def renamed(self, names: Mapping[str, str]) -> Sample:
-        """The same rows with some columns under other names; of columns that are not there, nothing."""
-        names = {old: new for old, new in names.items() if old in self.all_fields}
-        kept = [field for field in self.all_fields if field in names or field not in names.values()]
+        """The same rows with some columns (or what is at a path into one) under other names; of columns that are not
+        there, nothing."""
+        inside = [old for old in names if old not in self.all_fields and column_of(old, self.all_fields) != old]
+        names = {old: new for old, new in names.items() if old in self.all_fields or old in inside}
+        kept = [field for field in (*self.all_fields, *inside) if field in names or field not in names.values()]
         other = copy(self)
         other.all_fields = tuple(names.get(field, field) for field in kept)
         other.class_names = {
             names.get(field, field): self.class_names[field] for field in kept if field in self.class_names
         }
-        other._values = {names.get(field, field): self._values[field] for field in kept}
+        other._values = {names.get(field, field): self._values_of(field) for field in kept}
         other._looks = {}
         other.__dict__.pop("fields", None)
         return other
+
+    def _values_of(self, field: str) -> list[Any]:
+        if field in self._values:
+            return self._values[field]
+        column = column_of(field, self._values)
+        return [get({column: value}, field) for value in self._values[column]]
 
     @cached_property
     def fields(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ftcli.contract import Kind
+from ftcli.data.paths import get, there
 from ftcli.data.reader import Raw
 from ftcli.data.spool import Numbers, Spool
 from ftcli.data.text_files import json_kind
@@ -72,7 +73,7 @@ def located(raw: Raw, fields: Sequence[str], folder: Path | None) -> Raw:
     """
     if raw.values is None or not fields:
         return raw
-    found = {field: _located(raw.values[field], folder) for field in fields if field in raw.values}
+    found = {field: _located(get(raw.values, field), folder) for field in fields if there(raw.values, field)}
     return raw._replace(values={**raw.values, **found})
 
 

@@ -13,6 +13,7 @@ from ftcli.contract import Column, Kind, Problem
 from ftcli.data.checks import RowFault, check_record, needs
 from ftcli.data.labels import LabelBuilder
 from ftcli.data.media import SUFFIXES, FileColumn, located
+from ftcli.data.paths import column_of
 from ftcli.data.reader import Raw, Reader
 from ftcli.data.rows import FloatColumn, ListColumn, Origins, TableRows, TextColumn, Values
 from ftcli.data.text_files import SAMPLE
@@ -126,7 +127,8 @@ def _records(
         check_fields(reader, used, fields)
         origins.begin(reader.places)
         named = [name for c in used for name in sources(c.kind, fields[c.role], reader.fields)]
-        wanted = [name for name in named if name in reader.fields]
+        columns = [column_of(name, reader.fields) for name in named]
+        wanted = [name for name in columns if name in reader.fields]
         files = [fields[column.role] for column in used if column.kind in SUFFIXES]
         for raw in reader.read(list(dict.fromkeys(wanted))):
             yield reader, located(raw, files, reader.folder)
@@ -139,7 +141,7 @@ def check_fields(reader: Reader, columns: Sequence[Column], fields: Mapping[str,
         if field is None or not needs(column) or not reader.fields:
             continue
         for name in sources(column.kind, field, reader.fields):
-            if name not in reader.fields:
+            if column_of(name, reader.fields) not in reader.fields:
                 raise DataError(
                     f"{reader.name}: no column '{name}' (for {column.role}); columns: {', '.join(reader.fields)}",
                     hint=did_you_mean(name, reader.fields),

@@ -58,6 +58,8 @@ class Reader:
     """True: a record may have fields that `fields` lacks (JSON lines)."""
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Column -> names of its integer labels, where the source brings them."""
+    languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Column of a text in each of several languages -> these, in the order in which the source names them."""
     header_hint: str | None = None
     """What to try when the columns are not the expected ones."""
     notes: tuple[str, ...] = ()

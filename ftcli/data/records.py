@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from ftcli.contract import Column, Row
 from ftcli.data.checks import RowFault, check_record
-from ftcli.data.columns import find, read_options, told
+from ftcli.data.columns import find, read_options, role_called, roles_named, told
 from ftcli.data.files import extension, open_file
 from ftcli.data.lines import Lines, check_encoding, explained
 from ftcli.data.media import SUFFIXES, located
@@ -52,7 +52,7 @@ def records(
     check_encoding(recipe.encoding)
     told(recipe, columns)
     needed = tuple(column for column in columns if not column.answer)
-    recipe = _without_answers(recipe, needed)
+    recipe = _without_answers(recipe, columns)
     return (_checked(record, row_fault) for record in _opened(source, recipe, needed))
 
 
@@ -79,9 +79,10 @@ def _opened(source: str | None, recipe: DataRecipe, needed: Sequence[Column]) ->
     return _from_readers(opened.splits[_only_split(opened, recipe)](options), recipe, needed)
 
 
-def _without_answers(recipe: DataRecipe, needed: Sequence[Column]) -> DataRecipe:
-    roles = {column.role for column in needed}
-    parts = [part for part in (recipe.columns or "").split(",") if part.partition("=")[0].strip() in roles]
+def _without_answers(recipe: DataRecipe, columns: Sequence[Column]) -> DataRecipe:
+    needed = {column.role for column in columns if not column.answer}
+    roles = {role_called(given, columns): name for given, name in roles_named(recipe).items()}
+    parts = [f"{role}={name}" for role, name in roles.items() if role in needed]
     return replace(recipe, columns=",".join(parts) or None, label_column=None)
 
 

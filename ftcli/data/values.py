@@ -11,6 +11,7 @@ from typing import Any
 
 from ftcli.contract import Kind
 from ftcli.data import conversations
+from ftcli.data.paths import get
 from ftcli.data.text_files import json_kind
 
 SEPARATORS = ("|", ";", ",")
@@ -193,7 +194,8 @@ are."""
 
 
 def sources(kind: Kind, field: str, fields: Sequence[str] | Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns that make up what the recipe calls `field`: itself, or those it joins (``first+second``)."""
+    """The columns (or paths into such) that make up what the recipe calls `field`: itself, or those it joins
+    (``first+second``)."""
     if field in fields or kind not in JOINED or "+" not in field:
         return (field,)
     return tuple(part.strip() for part in field.split("+"))
@@ -204,12 +206,11 @@ def value_of(kind: Kind, field: str, values: Mapping[str, Any]) -> Any:
     those that are there)."""
     names = sources(kind, field, values)
     if len(names) == 1:
-        return values.get(names[0])
+        return get(values, names[0])
     if kind == "labels":
-        return {name: values.get(name) for name in names}
-    if kind == "json":
-        return [values.get(name) for name in names]
-    return [values[name] for name in names if values.get(name) not in (None, "")]
+        return {name: get(values, name) for name in names}
+    found = [get(values, name) for name in names]
+    return found if kind == "json" else [value for value in found if value not in (None, "")]
 
 
 def guess_separator(cells: Sequence[Any]) -> str | None:

@@ -83,7 +83,8 @@ class DataRecipe:
     label_column: str | None = None
     """Column that holds the label; found by name and type when not given."""
     columns: str | None = None
-    """Roles of columns as role=name,... (positions from 0 for files without a header)."""
+    """Roles of columns as role=name,... (positions from 0 for files without a header; text=review.body is inside of a
+    column of objects)."""
     label_names: str | None = None
     """Names for integer labels 0, 1, ... separated by commas, where the data has none: negative,positive."""
     encoding: str = "utf-8"

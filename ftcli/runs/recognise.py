@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ftcli.contract import Claim
-from ftcli.data.columns import meant_by, roles_named
+from ftcli.data.columns import meant_by, role_called, roles_named
 from ftcli.data.looks import Sample
 from ftcli.data.read import sample
 from ftcli.data.reader import Options
@@ -59,13 +59,11 @@ _USUAL = {"text": "text-classification", "image": "image-classification", "audio
 def fitting(source: Source, recipe: DataRecipe) -> dict[str, Any]:
     """Name -> class of the tasks that the model takes the inputs of, and that have the roles which the recipe names."""
     roles = set(roles_named(recipe))
-    found = {}
-    for name in TASKS:
-        kind = TASKS.part(name)
-        named = roles <= {column.role for column in kind.columns}
-        if modality(kind.columns) == source.takes and named and kind.suits(source.config):
-            found[name] = kind
-    return found
+    kinds = {name: TASKS.part(name) for name in TASKS}
+    suited = {n: k for n, k in kinds.items() if modality(k.columns) == source.takes and k.suits(source.config)}
+    named = {n: k for n, k in suited.items() if roles <= {column.role for column in k.columns}}
+    # "text" and "label" mean something of every task, but first of all of those that call it so.
+    return named or {n: k for n, k in suited.items() if all(role_called(role, k.columns) for role in roles)}
 
 
 def claims_on(recipe: DataRecipe, candidates: dict[str, Any]) -> dict[str, Claim]:
@@ -88,7 +86,7 @@ def _options(recipe: DataRecipe) -> Options:
 
 def _as_named(table: Sample, recipe: DataRecipe, kind: Any) -> Sample:
     """The table with columns under the roles that the recipe gives them."""
-    renamed = {name: role for role, name in roles_named(recipe).items()}
+    renamed = {name: role_called(role, kind.columns) or role for role, name in roles_named(recipe).items()}
     for flag, given in (("text", recipe.text_column), ("label", recipe.label_column)):
         role = next((column.role for column in kind.columns if meant_by(flag, column)), None)
         if given is not None and role is not None:

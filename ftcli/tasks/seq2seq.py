@@ -12,6 +12,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Row, Rows, Table
 from ftcli.data.parallel_files import LANGUAGES
+from ftcli.data.paths import texts_by_key
 from ftcli.data.targets import told_from_the_left
 from ftcli.data.texts import is_plain_fast, pad, set_up, settings, tokenize
 from ftcli.errors import UsageError
@@ -29,6 +30,7 @@ SOURCE = Column(
     "text",
     ("source", "src", "source_text", "article", "document", "dialogue", "dialog", "conversation", "passage", "context",
      "text", "content", "body", "input", "inputs", "prompt", "question", *LANGUAGES),
+    inside=("translation", 0),
 )  # fmt: skip
 TARGET = Column(
     "target",
@@ -36,6 +38,7 @@ TARGET = Column(
     ("target", "tgt", "target_text", "summary", "highlights", "abstract", "headline", "title", "translation", "output",
      "outputs", "response", "answer", LANGUAGES[-1], *LANGUAGES[:-1]),
     answer=True,
+    inside=("translation", 1),
 )  # fmt: skip
 PAIRS = (
     ("source", "target"), ("src", "tgt"), ("source_text", "target_text"), ("article", "summary"),
@@ -80,7 +83,11 @@ class Seq2Seq(Writer):
 
     @classmethod
     def recognise(cls, table: Table) -> Claim | None:
-        """Two columns of text that go by such names, are named after languages, or are all there is."""
+        """Two columns of text that go by such names, are named after languages, or are all there is; or one of texts in
+        several languages."""
+        for field in table.named(("translation",), ("object",)):
+            if len(keys := texts_by_key(table.values(field))) > 1:
+                return Claim(3, f"'{field}' holds a text in each of {', '.join(keys)}")
         for source, target in PAIRS:
             found = [*worded(table, source), *worded(table, target)]
             if len(found) == 2:

@@ -212,8 +212,12 @@ def test_flags_of_the_command_go_by_what_a_task_has(tmp_path: Path) -> None:
         "text": "b",
         "score": "c",
     }
-    with pytest.raises(UsageError, match="unknown role 'label'"):
-        read(tmp_path / "d.csv", (TEXT, SCORE), columns="label=c")
+    by_role = read(tmp_path / "d.csv", (TEXT, SCORE), columns="text=b,label=c")
+    assert by_role.columns == {"text": "b", "score": "c"}, "as the flags of these names mean it"
+    with pytest.raises(UsageError, match="unknown role 'labels'"):
+        read(tmp_path / "d.csv", (TEXT, SCORE), columns="labels=c")
+    with pytest.raises(UsageError, match="two columns for score: 'a' and 'c'"):
+        read(tmp_path / "d.csv", (TEXT, SCORE), columns="score=a,label=c")
 
 
 def test_records_to_predict(tmp_path: Path) -> None:

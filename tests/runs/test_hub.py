@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.hub import Hub, running
-from tests.tiny import Done, run_cli_process, tiny_bert, tiny_reviews
+from tests.tiny import Done, run_cli_process, tiny_bert, tiny_model, tiny_reviews
 
 QUICK = ("--max-steps", "2", "--set", "eval.bootstrap=0")
 
@@ -53,6 +53,19 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         for c in ("easy", "hard")
     )
     (data / "someone" / "two" / "README.md").write_text(f"---\nconfigs:\n{lines}---\n", encoding="utf-8")
+    for split in ("train", "validation", "test"):
+        file = data / "someone" / "letters" / "ro-en" / f"{split}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        texts = [row["text"] for row in tiny_reviews(12, len(split))]
+        rows = [{"translation": {"en": text, "ro": f"ro {text}"}} for text in texts]
+        pq.write_table(pa.Table.from_pylist(rows), file)
+    letters = "".join(f"  - {{split: {s}, path: ro-en/{s}.parquet}}\n" for s in ("train", "validation", "test"))
+    (data / "someone" / "letters" / "README.md").write_text(
+        "---\nconfigs:\n- config_name: ro-en\n  data_files:\n" + letters + "dataset_info:\n- config_name: ro-en\n"
+        "  features:\n  - name: translation\n    dtype:\n      translation:\n        languages:\n        - ro\n"
+        "        - en\n---\n",
+        encoding="utf-8",
+    )
     (data / "someone" / "script").mkdir()
     (data / "someone" / "script" / "script.py").write_text("raise SystemExit('run')\n", encoding="utf-8")
     for name in ("pickled", "coded", "closed"):
@@ -75,6 +88,26 @@ def flagship(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     """Cache, folder and outcome of the command people are told to type, these words alone."""
     cache, folder = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("work")
     return cache, folder, ftcli(hub, cache, folder, "finetune", "--model", "bert-base-cased", "--data", "imdb")
+
+
+def test_a_translation_set(hub: Hub, tmp_path: Path) -> None:
+    """The task is recognised, the direction the data set's own and said, and turned on request."""
+    tiny_model("t5", tmp_path / "t5")
+    flags = ("--model", "t5", "--data", "someone/letters:ro-en", "--json", "--set", "seq2seq.max_target_length=8")
+    done = ftcli(hub, tmp_path / "cache", tmp_path, "finetune", *flags, "--out", "run", *QUICK)
+    assert done.code == 0, done.stderr
+    assert "task seq2seq, since 'translation' holds a text in each of en, ro" in done.stderr
+    assert "source 'translation.ro', target 'translation.en'; the other way round: --columns source=" in done.stderr
+    shown = json.loads(done.stdout)["details"]["examples"][0]
+    assert shown["source"] == f"ro {shown['target']}"
+    turned = ("--columns", "text=translation.en,target=translation.ro", "--dry-run")
+    done = ftcli(hub, tmp_path / "cache", tmp_path, "finetune", *flags, *turned)
+    assert done.code == 0, done.stderr
+    assert json.loads(done.stdout)["columns"] == {"source": "translation.en", "target": "translation.ro"}
+    line = json.dumps({"translation": {"en": "a film", "ro": "ro a film"}})
+    said = ftcli(hub, tmp_path / "cache", tmp_path, "predict", "run", stdin=line)
+    assert said.code == 0, said.stderr
+    assert json.loads(said.stdout)["translation"]["ro"] == "ro a film"
 
 
 def test_the_flagship_command(flagship: tuple[Path, Path, Done]) -> None:

@@ -38,13 +38,39 @@ def in_windows(ids: np.ndarray, frame: Frame, spans: Sequence[tuple[int, int]]) 
     return {"input_ids": np.concatenate(rows).astype(np.int32), "windows": lengths}
 
 
+def pair_in_windows(
+    first: np.ndarray, second: np.ndarray, frame: Frame, between: Sequence[int], room: int, overlap: float
+) -> Example:
+    """The same of two texts of more than `room` tokens together, with ``token_type_ids``: the longer one in windows,
+    each beside the other one, of which no more is seen than what half the room takes (``truncated``)."""
+    turned = len(first) > len(second)
+    kept, long = (second, first) if turned else (first, second)
+    seen = kept[: room // 2]
+    ids, types = [], []
+    for start, end in windows(len(long), room - len(seen), overlap):
+        one, other = (long[start:end], seen) if turned else (seen, long[start:end])
+        row = np.concatenate([frame.before, one, between, other, frame.after]).astype(np.int32)
+        ids.append(row)
+        types.append(np.zeros(len(row), dtype=np.int32))
+        types[-1][len(frame.before) + len(one) + len(between) :] = frame.second
+    return {
+        "input_ids": np.concatenate(ids),
+        "token_type_ids": np.concatenate(types),
+        "windows": np.array([len(row) for row in ids], dtype=np.int32),
+        "truncated": len(seen) < len(kept),
+    }
+
+
 def unfolded(examples: Sequence[Example]) -> list[Example]:
-    """Every window of the examples as an example of its own."""
-    return [
-        {"input_ids": part, "token_type_ids": np.zeros(len(part), dtype=np.int32)}
-        for example in examples
-        for part in np.split(example["input_ids"], np.cumsum(example["windows"])[:-1])
-    ]
+    """Every window of the examples as an example of its own; of the first segment, where they do not say."""
+    found = []
+    for example in examples:
+        ends = np.cumsum(example["windows"])[:-1]
+        ids = example["input_ids"]
+        types = example.get("token_type_ids", np.zeros(len(ids), dtype=np.int32))
+        both = zip(np.split(ids, ends), np.split(types, ends), strict=True)
+        found += [{"input_ids": part, "token_type_ids": of_part} for part, of_part in both]
+    return found
 
 
 def in_several(examples: Sequence[Example]) -> int:

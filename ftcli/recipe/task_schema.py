@@ -13,7 +13,8 @@ class LongRecipe:
     """What becomes of texts longer than the model takes."""
 
     name: Literal["cut", "windows"] = "cut"
-    """What becomes of texts longer than train.max_length: they are cut there, or read whole in windows that overlap."""
+    """What becomes of texts longer than train.max_length: they are cut there, or read whole in windows that overlap (of
+    a pair the longer text, each window beside the whole other one)."""
     overlap: float = _key(0.25, at_least=0, at_most=0.9)
     """Share of a window that the next one reads again."""
     pooling: Literal["mean", "max"] = "mean"

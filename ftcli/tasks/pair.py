@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ftcli.contract import Claim, Strength, Table
 from ftcli.data.texts import FIRST, SECOND
-from ftcli.recipe.schema import Recipe
 from ftcli.tasks.classification import LABEL
 from ftcli.tasks.tables import class_columns, named_pair, told_apart, two_texts
 from ftcli.tasks.text_classification import TextClassification
@@ -17,11 +14,6 @@ class PairClassification(TextClassification):
 
     name = "pair"
     columns = (FIRST, SECOND, LABEL)
-    long_hint = ""
-
-    def __init__(self, tokenizer: Any, max_length: int, recipe: Recipe | None = None) -> None:
-        super().__init__(tokenizer, max_length, recipe)
-        self.refuse_windows_of_pairs()
 
     @classmethod
     def recognise(cls, table: Table) -> Claim | None:

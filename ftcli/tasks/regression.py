@@ -97,8 +97,6 @@ class Regression(TextInputs, BaseTask):
 
     def _set_pair(self, pair: bool) -> None:
         self.pair = pair
-        if pair:
-            self.refuse_windows_of_pairs()
         self.columns = (TEXT_OR_FIRST, *((SECOND,) if pair else ()), SCORE)
 
     # Model ----------------------------------------------------------------------------------------------------

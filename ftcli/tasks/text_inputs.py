@@ -1,6 +1,7 @@
 """What tasks with a head over whole texts share: one text or a pair in, a row of numbers out.
 
-A text longer than the model takes is cut, or read in windows that overlap, whose outputs are pooled.
+A text longer than the model takes is cut, or read in windows that overlap, whose outputs are pooled; of a pair the
+longer text is in windows, each beside the whole other one.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 
 from ftcli.contract import Batch, Example, Row
 from ftcli.data.texts import PAD_TO_MULTIPLE, Frame, documents, pad, set_up, settings, tokenize
-from ftcli.data.windows import in_windows, unfolded, windows
-from ftcli.errors import UsageError
+from ftcli.data.windows import in_windows, pair_in_windows, unfolded, windows
 from ftcli.models.adapted import input_names
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.recipe.schema import Recipe
@@ -25,7 +26,7 @@ class TextInputs:
     """Rows to token ids, batches to the head's outputs. A row with a ``text_b`` is a pair."""
 
     first_only = True
-    long_hint = "; --long windows reads single texts whole"
+    long_hint = "; --long windows reads them whole"
     recipe: Recipe
     auto_class: Any = AutoModelForSequenceClassification
     tokenizer: Any
@@ -38,6 +39,8 @@ class TextInputs:
         self.pad_to_multiple = PAD_TO_MULTIPLE
         self._model_inputs: set[str] = {"input_ids", "attention_mask"}
         set_up(tokenizer, max_length)
+        if self.recipe.long.name == "windows":
+            self.long_hint = " (the shorter text of a pair, to half of that)"
         self._between: str | None = None
         self._frame: Frame | None = None
 
@@ -52,31 +55,57 @@ class TextInputs:
             if self.recipe.long.name == "windows":
                 return self._in_windows(texts)
             return tokenize(self.tokenizer, texts, self.max_length)
-        between = self.between()
-        return tokenize(
-            self.tokenizer, [text + between for text in texts], self.max_length, [row["text_b"] for row in rows]
-        )
+        seconds = [row["text_b"] for row in rows]
+        if self.recipe.long.name == "windows":
+            return self._pairs_in_windows(texts, seconds)
+        return self._pairs(texts, seconds)
 
-    def _in_windows(self, texts: Sequence[str]) -> list[Example]:
+    def _pairs(self, texts: Sequence[str], seconds: Sequence[str]) -> list[Example]:
+        between = self.between()
+        return tokenize(self.tokenizer, [text + between for text in texts], self.max_length, seconds)
+
+    def _pairs_in_windows(self, texts: Sequence[str], seconds: Sequence[str]) -> list[Example]:
+        frame, between = self.frame, self.frame.between
+        if not between:
+            between = tuple(documents(self.tokenizer, [self.between()])[0]["input_ids"])
+        room = max(2, self.max_length - frame.size - len(between))
+        both = [[text["input_ids"] for text in documents(self.tokenizer, side)] for side in (texts, seconds)]
+        fits = [len(first) + len(second) <= room for first, second in zip(*both, strict=True)]
+        short = [pair for pair, fit in zip(zip(texts, seconds, strict=True), fits, strict=True) if fit]
+        whole = iter(self._pairs([text for text, _ in short], [second for _, second in short]) if short else ())
+        with_types = "token_type_ids" in self.tokenizer.model_input_names
+        found = []
+        for first, second, fit in zip(*both, fits, strict=True):
+            if fit:
+                example = next(whole)
+                example["windows"] = np.array([len(example["input_ids"])], dtype=np.int32)
+            else:
+                example = pair_in_windows(first, second, frame, between, room, self.recipe.long.overlap)
+                if not with_types:
+                    del example["token_type_ids"]
+            found.append(example)
+        return found
+
+    @property
+    def frame(self) -> Frame:
+        """The special tokens around texts."""
         if self._frame is None:
             self._frame = Frame.of(self.tokenizer)
-        frame = self._frame
+        return self._frame
+
+    def _in_windows(self, texts: Sequence[str]) -> list[Example]:
+        frame = self.frame
         room = max(1, self.max_length - frame.size)
         return [
             in_windows(whole["input_ids"], frame, windows(len(whole["input_ids"]), room, self.recipe.long.overlap))
             for whole in documents(self.tokenizer, texts)
         ]
 
-    def refuse_windows_of_pairs(self) -> None:
-        """UsageError where a recipe asks for windows: both texts of a pair have to be seen together."""
-        if self.recipe.long.name == "windows":
-            raise UsageError("long: windows are of single texts, and these come in pairs", hint="--long cut")
-
     def between(self) -> str:
         """What tells the texts of a pair apart where the tokenizer puts nothing between them: the end of a text."""
         if self._between is None:
             tokenizer = self.tokenizer
-            own = Frame.of(tokenizer).between
+            own = self.frame.between
             self._between = "" if own else str(tokenizer.sep_token or tokenizer.eos_token or "\n")
         return self._between
 

@@ -19,6 +19,7 @@ from ftcli.data.windows import owners, windows
 from ftcli.recipe.schema import Recipe
 from ftcli.recipe.task_schema import LongRecipe
 from ftcli.runs.trained import inherited, open_trained
+from ftcli.tasks.pair import PairClassification
 from ftcli.tasks.text_classification import TextClassification
 from ftcli.tasks.token_classification import TokenClassification
 from tests.tiny import BAD, GOOD, NEUTRAL, run_cli, tiny_model, write_jsonl
@@ -99,8 +100,83 @@ def test_what_is_cut_is_said_and_what_is_read_in_windows_is_learnt(tmp_path: Pat
     assert torch.allclose(*found, atol=1e-5)
 
 
-def test_windows_of_pairs_are_refused(tmp_path: Path, tiny_bert_dir: Path) -> None:
-    rows = [{"premise": "a good film", "hypothesis": "a bad film", "label": i % 2} for i in range(20)]
+@pytest.mark.parametrize("kind", ["bert", "roberta", "t5", "gpt2"])
+def test_a_pair_that_fits_is_read_as_ever_and_the_longer_text_of_another_in_windows(kind: str, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model(kind, tmp_path))
+    task = PairClassification(tokenizer, 20, Recipe(long=LongRecipe(name="windows")))
+    cut = PairClassification(tokenizer, 20)
+    long, words = " ".join([*NEUTRAL, *GOOD, *BAD]), "the film"
+    pairs = [(words, "a plot"), (words, long), (long, words), (long, long), ("", "it"), (long, "")]
+    rows = [{"text": first, "text_b": second} for first, second in pairs]
+    found, usual = task.encode(rows), cut.encode(rows)
+    for place in (0, 4):
+        assert found[place]["windows"].tolist() == [len(usual[place]["input_ids"])]
+        for name in usual[place]:
+            assert np.array_equal(found[place][name], usual[place][name]), name
+    assert [bool(example["truncated"]) for example in found] == [False, False, False, True, False, False]
+    long_ids, short_ids = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (long, words))
+    for place in (1, 2, 3, 5):
+        ids, ends = found[place]["input_ids"].tolist(), np.cumsum(found[place]["windows"]).tolist()
+        own = [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        assert len(own) > 1
+        assert max(map(len, own)) <= 20
+        assert all(id in ids for id in long_ids), "every token of the longer text is in some window"
+        if place in (1, 2):
+            for window in own:
+                starts = range(len(window) - len(short_ids) + 1)
+                assert any(window[i : i + len(short_ids)] == short_ids for i in starts), "the other text is in each"
+    batch = task.collate(found)
+    assert batch["input_ids"].shape == (sum(batch["windows"]), min(24, batch["input_ids"].shape[1]))
+    if kind == "bert":
+        types, lengths = found[1]["token_type_ids"], found[1]["windows"].tolist()
+        first = 2 + len(short_ids)
+        assert types.tolist() == [t for n in lengths for t in [0] * first + [1] * (n - first)]
+
+
+def test_what_lies_past_the_cut_of_a_pair_is_learnt(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    """The answer is at the end of a long text: cut off, or in the last window."""
+    (tmp_path / "data").mkdir()
+    for split, seed in (("train", 0), ("validation", 1), ("test", 2)):
+        rows = [
+            {"premise": r["text"], "hypothesis": "the film was", "label": r["label"]} for r in long_reviews(32, seed)
+        ]
+        write_jsonl(rows, tmp_path / "data" / f"{split}.jsonl")
+    accuracy = {}
+    for long in ("cut", "windows"):
+        done = run_cli(
+            "finetune", "--model", str(tiny_bert_dir), "--data", "data", "--max-length", "24", "--long", long,
+            "--out", long, "--max-steps", "2" if long == "cut" else "32", "--lr", "5e-3", "--batch-size", "8", "--json",
+            "--set", "regularize.dropout=0", "--set", "long.pooling=max", "--set", "eval.every=16", cwd=tmp_path,
+        )  # fmt: skip
+        assert done.code == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert report["task"] == "pair"
+        accuracy[long] = report["metrics"]["accuracy"]
+        word = "were cut; --long windows reads them whole" if long == "cut" else "are read in windows"
+        assert f"train: 32 of 32 texts (100.0%) are longer than 24 tokens and {word}" in done.stderr
+    assert accuracy["cut"] < 0.8
+    assert accuracy["windows"] > 0.9
+    row = {"premise": long_reviews(1, 5)[0]["text"], "hypothesis": "the film was"}
+    said = json.loads(run_cli("predict", "windows", stdin=json.dumps(row), cwd=tmp_path).stdout)
+    assert "truncated" not in said
+    row["hypothesis"] = row["premise"]
+    said = run_cli("predict", "windows", stdin=json.dumps(row), cwd=tmp_path)
+    assert json.loads(said.stdout)["truncated"] is True, "of two long texts one is not seen whole"
+
+
+def test_scores_of_pairs_in_windows(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    rows = [{"text_a": r["text"], "text_b": "a film", "score": i / 3} for i, r in enumerate(long_reviews(20, 0))]
+    write_jsonl(rows, tmp_path / "d.jsonl")
+    done = run_cli(
+        "finetune", "--model", str(tiny_bert_dir), "--data", "d.jsonl", "--long", "windows", "--max-length", "24",
+        "--max-steps", "2", "--out", "run", "--json", "--task", "regression", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    assert "are read in windows" in done.stderr
+
+
+def test_windows_of_several_texts_a_row_are_refused(tmp_path: Path, tiny_bert_dir: Path) -> None:
+    rows = [{"query": f"film {i}", "candidates": ["a good film", "a bad film"], "label": [1, 0]} for i in range(20)]
     write_jsonl(rows, tmp_path / "d.jsonl")
     done = run_cli("finetune", "--model", str(tiny_bert_dir), "--data", "d.jsonl", "--long", "windows", cwd=tmp_path)
     assert done.code == 2

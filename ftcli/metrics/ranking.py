@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,15 @@ def among_all(
 
     `predictions` hold the vector of the ``query`` and ``vectors`` of its own candidates; scores are their products.
     """
+    everything, by_query = together(texts, relevance, predictions)
+    return [of_query(scores, gains) for scores, gains in by_query], len(everything)
+
+
+def together(
+    texts: Sequence[Sequence[str]], relevance: Sequence[Sequence[float]], predictions: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], Iterator[tuple[Floats, Floats]]]:
+    """The candidates of all queries, each text once, and for one query after the other (candidates,) their scores and
+    their relevance; see `among_all`."""
     places: dict[str, int] = {}
     vectors: list[Floats] = []
     for own, prediction in zip(texts, predictions, strict=True):
@@ -74,12 +83,19 @@ def among_all(
                 places[text] = len(vectors)
                 vectors.append(vector)
     table = np.stack(vectors)
-    found = []
-    for own, grades, prediction in zip(texts, relevance, predictions, strict=True):
-        gains = np.zeros(len(table))
-        gains[[places[text] for text in own]] = grades
-        found.append(of_query(table @ prediction["query"], gains))
-    return found, len(table)
+
+    def by_query() -> Iterator[tuple[Floats, Floats]]:
+        for own, grades, prediction in zip(texts, relevance, predictions, strict=True):
+            gains = np.zeros(len(table))
+            gains[[places[text] for text in own]] = grades
+            yield table @ prediction["query"], gains
+
+    return list(places), by_query()
+
+
+def first_of(scores: npt.ArrayLike, relevance: npt.ArrayLike) -> int:
+    """Place of the candidate with the highest score; among equal ones of the least relevant, as in `of_query`."""
+    return int(np.lexsort((np.asarray(relevance, dtype=float), -np.asarray(scores, dtype=float)))[0])
 
 
 def rankings(by_query: Sequence[Floats], *, bootstrap: int, seed: int) -> dict[str, Any]:
@@ -88,6 +104,11 @@ def rankings(by_query: Sequence[Floats], *, bootstrap: int, seed: int) -> dict[s
     metrics = {name: float(value[0]) for name, value in _of_sums(rows.sum(0)[None]).items()}
     intervals = from_sums(rows, _of_sums, resamples=bootstrap, seed=seed)
     return {"metrics": metrics, "intervals": {name: intervals[name] for name in metrics if name in intervals}}
+
+
+def on_resamples(by_query: Sequence[Floats], counts: npt.ArrayLike) -> dict[str, Floats]:
+    """Metric -> (resamples,) its values where every query is there as often as `counts` (resamples, queries) says."""
+    return _of_sums(np.asarray(counts) @ _sums(np.array(by_query)))
 
 
 def _sums(table: Floats) -> Floats:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Row, Rows, Table
+from ftcli.contract import Batch, Claim, Column, Example, Outputs, Prediction, Row, Rows, Table
 from ftcli.data.groups import CANDIDATES, LABEL, NEGATIVES, POSITIVES, QUERY, gather, group_fault, group_of, key_of
 from ftcli.data.tokens import as_bits, from_bits
 from ftcli.errors import DataError, UsageError
@@ -22,6 +22,7 @@ from ftcli.models.unpadded import known_rows
 from ftcli.models.vectors import pooled, usage
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.listed import in_rows, joined, parted, refuse_windows
+from ftcli.tasks.ranking_scores import RankingScores
 from ftcli.tasks.tables import ranked
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 from ftcli.tasks.text_inputs import TextInputs
@@ -30,7 +31,7 @@ SHOWN_OF_A_FILE = 10
 OFFERED_AT_A_TIME = 64
 
 
-class Ranking(TextInputs, BaseTask):
+class Ranking(RankingScores, TextInputs, BaseTask):
     """Rows are queries with all their candidates.
 
     A bi-encoder is the architecture without a head: a text is the mean of its tokens' outputs (or its first token's),
@@ -281,29 +282,6 @@ class Ranking(TextInputs, BaseTask):
         more = [of for _, of in self.offered] if self.offered is not None else [{}] * len(texts)
         ranking = [{"index": i, "candidate": texts[i], "score": scores[i], **more[i]} for i in order]
         return {"prediction": texts[order[0]], "score": scores[order[0]], "ranking": ranking}
-
-    def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
-        """The order of the candidates of each query; where all of these are relevant, of every query, over
-        the candidates of all queries."""
-        from ftcli.metrics.ranking import NAMES, among_all, of_query, rankings
-
-        if not all(np.isfinite(p["scores"]).all() for p in predictions):
-            return Evaluation(dict.fromkeys(NAMES, float("nan")))
-        grades = rows.column("label")
-        details: dict[str, Any] = {}
-        if all("vectors" in p for p in predictions):
-            by_query, many = among_all(rows.column("candidates"), grades, predictions)
-            details["candidates"] = many
-        else:
-            by_query = [of_query(p["scores"], label) for p, label in zip(predictions, grades, strict=True)]
-        if none := sum(bool(np.isnan(one[0])) for one in by_query):
-            details["queries_without_relevant"] = none
-        return Evaluation(**rankings(by_query, bootstrap=bootstrap, seed=seed), details=details)
-
-    def metric_names(self) -> list[str]:
-        from ftcli.metrics.ranking import NAMES
-
-        return ["loss", *NAMES]
 
 
 def _of_pooler(name: str) -> bool:

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from ftcli.data.groups import gather, group_fault, group_of
+from ftcli.data.rows import ListColumn, Origins, TableRows, TextColumn
 from ftcli.recipe.schema import Recipe
 from ftcli.recipe.task_schema import RankingRecipe
 from ftcli.runs.trained import inherited, open_trained
@@ -32,6 +33,15 @@ def lists() -> list[dict[str, Any]]:
             group["candidates"].append(row["candidates"])
             group["label"].append(row["label"])
     return list(found.values())
+
+
+def of_lists(rows: list[dict[str, Any]]) -> TableRows:
+    """Rows as they are read, one a query."""
+    columns: dict[str, Any] = {"query": TextColumn(), "candidates": ListColumn(), "label": ListColumn()}
+    for row in rows:
+        for role, values in columns.items():
+            values.add(row[role])
+    return TableRows({role: values.finish() for role, values in columns.items()}, Origins())
 
 
 def finetune(
@@ -146,6 +156,48 @@ def test_a_file_of_candidates(replies: Path) -> None:
     assert got == pytest.approx({entry["index"]: entry["score"] for entry in answers[0]["ranking"]}, abs=1e-5)
     missing = run_cli("predict", "run-data", "-q", "--candidates", "none.txt", stdin=questions, cwd=replies)
     assert missing.code == 2
+
+
+def test_runs_are_compared_query_by_query(replies: Path, tiny_bert_dir: Path) -> None:
+    """Right is a query whose first candidate is relevant, among those of all."""
+    words = ["good", "bad", "film", "soup", "hotel", "phone", "book", "plot"]
+    wrong = [{"message": f"the {a} {a} was", "reply": f"we {b} it"} for a, b in zip(words, words[::-1], strict=True)]
+    misled = finetune(
+        replies, tiny_bert_dir, "wrong", wrong, "--task", "ranking", "--columns", "query=message,positives=reply",
+        *LEARNS, "--json", "--set", "ranking.pooling=cls",
+    )  # fmt: skip
+    assert misled.code == 0, misled.stderr
+    done = run_cli(
+        "compare", "run-data", "run-wrong", "--data", "data", "--json", "--output", "flips.jsonl", "-q",
+        "--columns", "query=message,positives=reply", cwd=replies,
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)
+    right = [round(8 * run["metrics"]["recall@1"]) for run in found["runs"]]
+    test = found["comparisons"][0]["mcnemar"]
+    assert [test["both_right"] + test[own] for own in ("baseline_only", "run_only")] == right
+    assert right[0] > right[1]
+    flips = [json.loads(line) for line in (replies / "flips.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(flips) == test["baseline_only"] + test["run_only"]
+    for flip in flips:
+        word = flip["query"].split()[1]
+        assert flip["expected"] == f"we {word} it"
+        assert flip["change"] == "lost"
+        assert flip["baseline"] == flip["expected"] != flip["prediction"]
+    low, high = found["runs"][0]["intervals"]["mrr"]
+    assert low <= found["runs"][0]["metrics"]["mrr"] <= high
+    assert found["comparisons"][0]["differences"]["mrr"]["interval"][1] < 0
+
+
+def test_verdicts_by_hand(tiny_bert_dir: Path) -> None:
+    task = Ranking(AutoTokenizer.from_pretrained(tiny_bert_dir), 16)
+    texts, grades = ["x", "y", "z"], [[0.0, 2.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    rows = of_lists([{"query": f"q{i}", "candidates": texts, "label": own} for i, own in enumerate(grades)])
+    scores = [[0.1, 0.2, 0.9], [0.5, 0.5, 0.1], [0.3, 0.2, 0.1]]
+    found = task.judge(rows, [{"scores": own} for own in scores])
+    assert [(v.right, v.expected, v.said) for v in found] == [
+        (True, "y", "z"), (False, "x", "y"), (False, "none", "x"),
+    ], "a tie is no right answer, nor is any where nothing is relevant"  # fmt: skip
 
 
 def test_only_rankings_take_candidates(trained_run: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,6 +169,8 @@ class Task(Learner, Protocol):
 
     notes: Sequence[str]
     """What learning the labels found worth saying."""
+    head_note: str | None
+    """What became of the head of a model that was trained for something else."""
     long_hint: str
     """What is said after the number of texts that were cut: what to do about it, if anything."""
     gathers: str | None
@@ -221,47 +223,6 @@ class Task(Learner, Protocol):
     def settle(self, model: nn.Module, rows: Rows, predictions: Sequence[Prediction]) -> str | None:
         """What follows from the best state's predictions on the validation split (thresholds of labels, say), put
         into the task and into the model's configuration, with which it is saved; a note where there is something."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One row's prediction beside its answer, in words."""
-
-    right: bool
-    expected: str
-    said: str
-
-
-@runtime_checkable
-class Judging(Protocol):
-    """What a task may have, for runs to be compared row by row: McNemar's test and the rows that flipped."""
-
-    def judge(self, rows: Rows, predictions: Sequence[Prediction]) -> list[Verdict]:
-        """Whether each prediction is right."""
-
-
-@runtime_checkable
-class Resampling(Protocol):
-    """What a task may have, for its metrics to be computed on many resamples at once; else each is scored anew."""
-
-    def score_resamples(self, rows: Rows, predictions: Sequence[Prediction], counts: Any) -> dict[str, Any]:
-        """Metric -> (resamples,) its values where every row is there as often as `counts` (resamples, rows) says."""
-
-
-@runtime_checkable
-class Augmenting(Protocol):
-    """A task that can vary its training examples, their answers unchanged: whether the recipe wants it (of a model that
-    knows nothing yet), and an example as it is given to the model this time."""
-
-    def augments(self, *, from_scratch: bool) -> bool: ...
-    def augment(self, example: Example, random: np.random.Generator) -> Example: ...
-
-
-@runtime_checkable
-class Choosing(Protocol):
-    """A task that tells more than people want to see: what is scored and what is shown differ."""
-
-    def shown(self, prediction: Prediction) -> Prediction: ...
 
 
 class Objective(Task, Protocol):

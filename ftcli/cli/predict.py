@@ -63,7 +63,7 @@ def command(
       ftcli predict runs/first reviews.csv --output predictions.jsonl
       zcat log.txt.gz | ftcli predict runs/first | grep negative
       ftcli predict runs/replies questions.txt --candidates replies.txt
-      tail -f news.txt | ftcli predict runs/first --watch-rate 'negative>0.3/100' --alerts alerts.jsonl
+      tail -f log.txt | ftcli predict runs/first --watch-rate 'negative>0.3/100'
     """
     values = given_values(flags, set_ or ())
     from ftcli.runs import predict

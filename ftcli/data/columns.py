@@ -10,7 +10,7 @@ from typing import Any
 from ftcli.contract import Column, Kind
 from ftcli.data.looks import LONG_TEXT, are_texts, fits, look_of, numbers_rows
 from ftcli.data.media import SUFFIXES, are_files
-from ftcli.data.paths import column_of, find_path, instead, paths_in, texts_by_key, there
+from ftcli.data.paths import column_of, find_path, instead, paths_near, texts_by_key, there
 from ftcli.data.reader import Options, Raw, Reader
 from ftcli.data.values import sources
 from ftcli.errors import DataError, UsageError, did_you_mean
@@ -138,10 +138,9 @@ def _check(name: str, role: str, reader: Reader, records: Sequence[Mapping[str, 
         )
     if column == name or not records or any(there(record, name) for record in records):
         return
-    inside = paths_in(records, column)
     raise DataError(
         f"{reader.name}: no field '{name}' (for {role}); {instead(records[0], name)}",
-        hint=did_you_mean(name, inside),
+        hint=did_you_mean(name, paths_near(records, name)),
     )
 
 

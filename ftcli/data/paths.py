@@ -93,12 +93,15 @@ def _object(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def paths_in(records: Iterable[Values], column: str) -> list[str]:
-    """The paths to what the objects of a column hold, one step deep, in order of appearance."""
-    found: dict[str, None] = {}
-    for values in records:
-        found.update((f"{column}.{key}", None) for key in _object(values.get(column)) or ())
-    return list(found)
+def paths_near(records: Sequence[Values], name: str) -> list[str]:
+    """The paths that go on where `name`, which names nothing, leads astray, in order of appearance."""
+    way = name
+    while "." in way:
+        way = way.rpartition(".")[0]
+        inside = [_object(get(values, way)) or {} for values in records]
+        if any(inside):
+            return list(dict.fromkeys(f"{way}.{key}" for keys in inside for key in keys))
+    return []
 
 
 def find_path(name: str, fields: Sequence[str], records: Sequence[Values]) -> str | None:

@@ -81,6 +81,13 @@ def in_several(examples: Sequence[Example]) -> int:
     return 0 if field is None else int((np.diff(field.ends.astype(np.int64), prepend=0) > 1).sum())
 
 
+def how_many(examples: Sequence[Example], name: str) -> int:
+    """How many examples have `name`, a flag."""
+    if isinstance(examples, Tokens):
+        return examples.total(name) if name in examples.fields else 0
+    return sum(bool(example.get(name)) for example in examples)
+
+
 def share_cut(examples: Sequence[Example]) -> float | None:
     """Share of the examples of which something was cut off; None where they cannot say."""
     if not len(examples):

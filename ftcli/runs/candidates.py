@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ftcli.contract_options import Offering
 from ftcli.data.groups import CANDIDATE
 from ftcli.data.records import records
 from ftcli.errors import DataError, UsageError
@@ -16,8 +15,8 @@ def offer_candidates(trained: Trained, recipe: Recipe) -> None:
     name = recipe.ranking.candidates
     if name is None:
         return
-    task: Any = trained.task
-    if not hasattr(task, "offer"):
+    task = trained.task
+    if not isinstance(task, Offering):
         raise UsageError(f"{task.name} ranks no candidates", hint="leave out --candidates, or name a run of ranking")
     found = []
     for record in records(name, DataRecipe(), (CANDIDATE,)):

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ftcli.contract import Data, Judging, Resampling, Rows, Verdict
+from ftcli.contract import Data, Rows
+from ftcli.contract_options import Judging, Resampling, Verdict
 from ftcli.engine.evaluate import run_model
 from ftcli.errors import UsageError
 from ftcli.metrics.gates import check_margin, lower_is_better

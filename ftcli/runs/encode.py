@@ -10,6 +10,7 @@ import numpy as np
 
 import ftcli
 from ftcli.contract import Example, Objective, Rows, Task
+from ftcli.contract_options import Remarking
 from ftcli.data.pieces import Pieces
 from ftcli.data.token_cache import TokenCache, key_of, user_folder
 from ftcli.data.tokens import Tokens
@@ -49,26 +50,16 @@ def encode(
         return found
 
     examples = encoded() if key is None else world.first_of_host(encoded)
-    if hasattr(parts.task, "remarks"):  # other things than texts that were cut
+    if parts.source.takes == "text":
+        cut, several = round(len(rows) * (share_cut(examples) or 0)), in_several(examples)
+        for longer, what in ((cut, f"were cut{parts.task.long_hint}"), (several, "are read in windows")):
+            if longer:
+                said = f"{split}: {longer:,} of {len(rows):,} texts ({longer / len(rows):.1%}) are longer than"
+                console.note(f"{said} {parts.recipe.train.max_length} tokens and {what}")
+    if isinstance(parts.task, Remarking):
         for remark in parts.task.remarks(split, examples):
             console.note(remark)
-        return examples
-    cut, several = round(len(rows) * (share_cut(examples) or 0)), in_several(examples)
-    for longer, what in ((cut, f"were cut{parts.task.long_hint}"), (several, "are read in windows")):
-        if longer:
-            said = f"{split}: {longer:,} of {len(rows):,} texts ({longer / len(rows):.1%}) are longer than"
-            console.note(f"{said} {parts.recipe.train.max_length} tokens and {what}")
-    short = examples.total("target_cut") if isinstance(examples, Tokens) else sum(map(_target_cut, examples))
-    if short:
-        console.note(
-            f"{split}: {short:,} of {len(rows):,} targets ({short / len(rows):.1%}) are longer than "
-            f"{parts.recipe.seq2seq.max_target_length} tokens and were cut (seq2seq.max_target_length)"
-        )
     return examples
-
-
-def _target_cut(example: Example) -> bool:
-    return bool(example.get("target_cut"))
 
 
 def arranged(parts: Parts, split: str, console: Console, stop: StopRequest | None = None) -> Sequence[Example]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from ftcli.contract import Augmenting, Example
+from ftcli.contract import Example
+from ftcli.contract_options import Augmenting
 from ftcli.engine.corrupt import drawing
 from ftcli.recipe.schema import Recipe
 from ftcli.runs import samples, training

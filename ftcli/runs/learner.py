@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ftcli.contract import Data, Learner, Task
+from ftcli.contract_options import Counting
 from ftcli.engine.regularized import Regularized
 from ftcli.engine.regularizers import REGULARIZERS
 from ftcli.engine.regularizers.base import Regularizer
@@ -27,7 +27,7 @@ def regularizers(task: Task, source: Source, recipe: Recipe) -> Stack:
     images, leave_out = source.images is not None, "leave it out"
     for name, part in parts.items():
         key = f"regularize.{name}"
-        if part.scope == "classification" and not hasattr(task, "label_counts"):
+        if part.scope == "classification" and not isinstance(task, Counting):
             raise UsageError(f"{key} is for classification, and {task.name} is none", hint=leave_out)
         if part.scope != "any" and recipe.objective is not None:
             raise UsageError(f"{key} is for tasks, and {task.name} is an objective of pretraining", hint=leave_out)
@@ -55,18 +55,17 @@ def learner(task: Task, data: Data, recipe: Recipe, stack: Stack, model: nn.Modu
     if not stack.parts:
         return task
     embeds = any(part.embeds(images=images) for part in stack.parts.values())
-    classifies = hasattr(task, "label_counts")
     return Regularized(
         task,
         stack,
         recipe.regularize,
         Embeddings(model) if embeds else None,
         len(getattr(task, "labels", ())),
-        class_weights(task, data, recipe.regularize) if classifies else None,
+        class_weights(task, data, recipe.regularize) if isinstance(task, Counting) else None,
     )
 
 
-def class_weights(task: Any, data: Data, recipe: RegularizeRecipe) -> Tensor | None:
+def class_weights(task: Counting, data: Data, recipe: RegularizeRecipe) -> Tensor | None:
     """(classes,) fp32, of mean 1 over the training rows; None where every class counts the same."""
     if recipe.class_weights is None:
         return None

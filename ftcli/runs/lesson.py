@@ -10,6 +10,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from ftcli.contract import Data, Example, Rows
+from ftcli.contract_options import Seeing
 from ftcli.data.changed import changed, read_ways, without
 from ftcli.data.examples import lengths
 from ftcli.data.load import load as load_data
@@ -76,7 +77,7 @@ def shape_of(model: nn.Module, name: str) -> Shape:
 
 def tokens_per_image(source: Source, task: Any, model: nn.Module) -> int:
     """Tokens that a model of images makes of one; 1 for texts, whose tokens are counted."""
-    if source.images is None or not hasattr(task, "pixels"):
+    if source.images is None or not isinstance(task, Seeing):
         return 1
     config: Any = getattr(model, "config")  # noqa: B009
     patch = getattr(config, "patch_size", None)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ftcli.contract_options import Explaining
 from ftcli.runs.best import Best
 from ftcli.runs.parts import Parts
 from ftcli.text import visible
@@ -74,7 +75,7 @@ Made by `ftcli {command}`; the recipe that repeats it is `recipe.yaml` in the ru
 def _use(parts: Parts, command: str) -> str:
     file = {"image": "image.png", "audio": "sound.wav"}.get(parts.source.takes, "texts.txt")
     pipeline, call = PIPELINES.get(parts.task.name, (None, ""))
-    own = getattr(parts.task, "usage", lambda: None)()
+    own = parts.task.usage() if isinstance(parts.task, Explaining) else None
     if own is not None:
         return f"```python\n{own}\n```\n\nor `ftcli predict RUN {file}`."
     example = "" if pipeline is None else f"""```python

@@ -176,8 +176,8 @@ def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, 
     method: Method = METHODS.part(recipe.method.name)(recipe.method)
     stack = regularizers(task, source, recipe)
     model, fresh = task.build_model(source)
-    if note := getattr(task, "head_note", None):
-        console.note(note)
+    if task.head_note:
+        console.note(task.head_note)
     for part in stack.parts.values():
         fresh = [*fresh, *part.start_over(model)]
     came = frozenset() if source.from_scratch else frozenset(n for n, _ in model.named_parameters()) - set(fresh)

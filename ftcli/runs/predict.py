@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ftcli.contract import Choosing
+from ftcli.contract_options import Choosing
 from ftcli.data.records import records
 from ftcli.engine import world
 from ftcli.engine.predict import predict

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ftcli.contract import Rows, Verdict
+from ftcli.contract import Rows
+from ftcli.contract_options import Verdict
 from ftcli.errors import DataError, UsageError
 from ftcli.runs.trained import Known
 from ftcli.text import several

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows, Verdict
+from ftcli.contract import Batch, Column, Evaluation, Outputs, Prediction, Problem, Rows
+from ftcli.contract_options import Verdict
 from ftcli.errors import DataError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source

@@ -10,19 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCTC
 
-from ftcli.contract import (
-    Batch,
-    Claim,
-    Column,
-    Evaluation,
-    Example,
-    Outputs,
-    Prediction,
-    Row,
-    Rows,
-    Table,
-    Verdict,
-)
+from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Row, Rows, Table
+from ftcli.contract_options import Verdict
 from ftcli.data.sounds import AUDIO
 from ftcli.errors import UsageError
 from ftcli.losses.alignment import ctc, room

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForQuestionAnswering
 
-from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Row, Rows, Table, Verdict
+from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Row, Rows, Table
+from ftcli.contract_options import Verdict
 from ftcli.data.squad import ANSWERS, CONTEXT, QUESTION, answers_of
 from ftcli.data.texts import PAD_TO_MULTIPLE, Frame, documents, pad, set_up, settings
 from ftcli.data.windows import windows

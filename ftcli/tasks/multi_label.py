@@ -9,20 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ftcli.contract import (
-    Batch,
-    Claim,
-    Column,
-    Evaluation,
-    Example,
-    Outputs,
-    Prediction,
-    Problem,
-    Row,
-    Rows,
-    Table,
-    Verdict,
-)
+from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
+from ftcli.contract_options import Verdict
 from ftcli.data.texts import TEXT
 from ftcli.errors import DataError
 from ftcli.losses.supervised import binary_cross_entropy

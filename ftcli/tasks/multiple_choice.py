@@ -11,20 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForMultipleChoice
 
-from ftcli.contract import (
-    Batch,
-    Claim,
-    Column,
-    Evaluation,
-    Example,
-    Outputs,
-    Prediction,
-    Problem,
-    Row,
-    Rows,
-    Table,
-    Verdict,
-)
+from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
+from ftcli.contract_options import Verdict
 from ftcli.data.choices import BEFORE, BEGIN, CHOICES, LABEL, QUESTION, choices_of, place_of
 from ftcli.errors import DataError
 from ftcli.losses.supervised import cross_entropy

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ftcli.contract import Evaluation, Prediction, Rows, Verdict
+from ftcli.contract import Evaluation, Prediction, Rows
+from ftcli.contract_options import Verdict
 
 
 class RankingScores:

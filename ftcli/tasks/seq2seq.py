@@ -15,6 +15,7 @@ from ftcli.data.parallel_files import LANGUAGES
 from ftcli.data.paths import texts_by_key
 from ftcli.data.targets import told_from_the_left
 from ftcli.data.texts import is_plain_fast, pad, set_up, settings, tokenize
+from ftcli.data.windows import how_many
 from ftcli.errors import UsageError
 from ftcli.losses.next_token import by_row, told
 from ftcli.models.decoder import go_on
@@ -163,6 +164,13 @@ class Seq2Seq(Writer):
         if len(ids) and ids[-1] == self.end:
             return ids
         return np.append(ids[: self.most - 1], np.array([self.end], dtype=ids.dtype))
+
+    def remarks(self, split: str, examples: Sequence[Example]) -> list[str]:
+        """Targets that were cut."""
+        short = how_many(examples, "target_cut")
+        share = f"{short:,} of {len(examples):,} targets ({short / max(1, len(examples)):.1%})"
+        said = f"{split}: {share} are longer than {self.most} tokens and were cut (seq2seq.max_target_length)"
+        return [said] if short else []
 
     def encoding(self) -> Mapping[str, Any] | None:
         """All that `encode` depends on beside the row; None where it cannot be told."""

@@ -1,4 +1,4 @@
-"""What a task leaves undone unless it says otherwise, and how those with a head over a backbone make their model."""
+"""What tasks share: how those with a head over a backbone make their model, and read one that was saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from ftcli.contract import Claim, Column, Prediction, Problem, Row, Rows, Table
+from ftcli.contract import Column
+from ftcli.contract_defaults import Undone
 from ftcli.errors import UsageError
 from ftcli.models.backbone import outside_backbone
 from ftcli.models.fresh import start_over
@@ -17,56 +18,21 @@ from ftcli.models.transfer import carry_head
 from ftcli.recipe.schema import Recipe
 
 
-class BaseTask:
-    """The parts of `contract.Task` that many tasks have no use for."""
+class BaseTask(Undone):
+    """A task of a recipe, with a head that the transformers library knows."""
 
     name: str
     columns: tuple[Column, ...]
     auto_class: Any
     """The transformers class that builds the architecture with its head."""
-    first_only = False
-    gathers: str | None = None
-    settles = False
-    long_hint = ""
-    notes: Sequence[str] = ()
-    head_note: str | None = None
-    """What became of the head of a model that was trained for something else."""
 
     def __init__(self, recipe: Recipe | None = None) -> None:
         self.recipe = recipe or Recipe()
-
-    @staticmethod
-    def row_fault(row: Row) -> str | None:
-        return None
-
-    @staticmethod
-    def gather(rows: Sequence[Row]) -> Row:
-        """The one of each."""
-        return rows[0]
 
     @classmethod
     def suits(cls, config: Any) -> bool:
         """For ``--task auto``: whether an architecture, by its configuration, can learn the task."""
         return True
-
-    @classmethod
-    def recognise(cls, table: Table) -> Claim | None:
-        return None
-
-    def fit_labels(self, rows: Rows, names: Sequence[str] | None) -> None:
-        """Nothing to learn of the training split."""
-
-    def adopt(self, config: Any) -> None:
-        """Nothing to take over from a saved model."""
-
-    def align(self, names: Sequence[str] | None) -> str | None:
-        return None
-
-    def check_rows(self, rows: Rows) -> list[Problem]:
-        return []
-
-    def settle(self, model: nn.Module, rows: Rows, predictions: Sequence[Prediction]) -> str | None:
-        return None
 
     def load_model(self, source: Source) -> nn.Module:
         """A model that already does this task, for evaluation and prediction."""

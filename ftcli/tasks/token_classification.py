@@ -10,20 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification
 
-from ftcli.contract import (
-    Batch,
-    Claim,
-    Column,
-    Evaluation,
-    Example,
-    Outputs,
-    Prediction,
-    Problem,
-    Row,
-    Rows,
-    Table,
-    Verdict,
-)
+from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
+from ftcli.contract_options import Verdict
 from ftcli.data.texts import PAD_TO_MULTIPLE, Frame, pad, set_up, settings
 from ftcli.data.windows import in_windows, owners, unfolded, windows
 from ftcli.data.words import TAGS, TOKENS, Pieces, pieces_of, split_words

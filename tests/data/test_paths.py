@@ -122,6 +122,11 @@ def test_names_of_whole_numbers_inside(tmp_path: Path) -> None:
     ("columns", "error", "said"),
     [
         ("text=review.bodi,label=id", DataError, "no field 'review.bodi' (for text); 'review' has body, of, tags"),
+        (
+            "text=review.body,label=review.of.kin",
+            DataError,
+            "no field 'review.of.kin' (for label); 'review.of' has kind",
+        ),
         ("text=review.body.x,label=id", DataError, "'review.body' is a string, not an object"),
         ("text=revue.body,label=id", DataError, "no column 'revue.body' (for text); columns: 'id', 'review'"),
         ("text=review.body,label=review.body", UsageError, "cannot be both"),
@@ -133,6 +138,8 @@ def test_a_path_that_is_not_there(columns: str, error: type[FtcliError], said: s
     with pytest.raises(error) as caught:
         read(path, columns=columns)
     assert said in caught.value.message
+    if "'review.of.kin'" in said:
+        assert caught.value.hint == "did you mean 'review.of.kind'?"
     if "bodi" in said:
         assert str(caught.value.hint).startswith("did you mean 'review.body'")
 

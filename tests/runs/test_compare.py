@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftcli.contract import Judging, Resampling
+from ftcli.contract_options import Judging, Resampling
 from ftcli.metrics.paired import draws
 from ftcli.recipe.load import build
 from ftcli.runs import cost

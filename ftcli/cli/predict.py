@@ -18,6 +18,21 @@ _FLAGS = (
 )  # fmt: skip
 
 
+WatchRate = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watch-rate",
+        metavar="LABEL>SHARE/WINDOW",
+        help="Alert on stderr when more than SHARE of the last WINDOW records are LABEL (also >=, <, <=), once the "
+        "window is full; exit 4 in the end. One alert a crossing, another after the rate went back (to BACK: "
+        "LABEL>SHARE:BACK/WINDOW). Repeatable.",
+    ),
+]
+AlertsFile = Annotated[
+    str | None, typer.Option("--alerts", metavar="FILE", help="Also add a JSON line per alert to this file.")
+]
+
+
 @in_processes
 @with_flags(_FLAGS, SCORING)
 def command(
@@ -33,19 +48,8 @@ def command(
         str | None,
         typer.Option("--draw", metavar="DIR", help="Also draw each image with its boxes, into this folder."),
     ] = None,
-    watch_rate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--watch-rate",
-            metavar="LABEL>SHARE/WINDOW",
-            help="Alert on stderr when more than SHARE of the last WINDOW records are LABEL (also >=, <, <=), once the "
-            "window is full; exit 4 in the end. One alert a crossing, another after the rate went back (to BACK: "
-            "LABEL>SHARE:BACK/WINDOW). Repeatable.",
-        ),
-    ] = None,
-    alerts: Annotated[
-        str | None, typer.Option("--alerts", metavar="FILE", help="Also add a JSON line per alert to this file.")
-    ] = None,
+    watch_rate: WatchRate = None,
+    alerts: AlertsFile = None,
     set_: Set = None,
     quiet: Quiet = False,
     as_json: Json = False,

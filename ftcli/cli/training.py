@@ -58,8 +58,8 @@ def launch(
         return
     from ftcli.runs.together import together
 
-    own = settings.stages[-1].recipe if isinstance(settings, Chain) else settings
-    with together(own.distributed, console):
+    last_recipe = settings.stages[-1].recipe if isinstance(settings, Chain) else settings
+    with together(last_recipe.distributed, console):
         result = work.run(settings, console, resume=resume, deadline=deadline)
     report = result.report
     if report is None:
@@ -69,7 +69,7 @@ def launch(
             print(text, end="")
     else:
         show_report(report, as_json=as_json)
-        for line in closing(result.folder.path, own.data.name or "", report):
+        for line in closing(result.folder.path, last_recipe.data.name or "", report):
             console.info(line)
     if missed := failures(report.get("gates") or ()):
         raise GateError(f"gate not met: {'; '.join(missed)}")

@@ -107,12 +107,13 @@ def predict(
         return found
 
     if not world.leads():
-        while (share := world.dealt(None)) is not None:
-            world.at_lead(answers(share))
+        nothing: list[list[Row] | None] | None = None
+        while (given := world.dealt(nothing)) is not None:
+            world.at_lead(answers(given))
         return
     try:
         for group in windows(records, world.size() * max(WINDOW_ROWS, rows_per_batch or 0), live=live):
-            usable = [{k: v for k, v in r.row.items() if k != "label"} for r in group if r.row is not None]
+            usable: list[Row] = [{k: v for k, v in r.row.items() if k != "label"} for r in group if r.row is not None]
             share = world.dealt(_shares(usable, world.size()))
             found = iter([one for part in world.at_lead(answers(share)) or () for one in part])
             for record in group:

@@ -143,7 +143,7 @@ class Replicated(_Several):
         for handle, flat, bucket in waiting:
             assert handle is not None
             handle.wait()
-            for gradient, part in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+            for gradient, part in zip(bucket, torch.split(flat, [g.numel() for g in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from ftcli.engine import world
 
@@ -22,8 +24,8 @@ _SCALAR = "#scalar"
 def save_shares(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write `tensors`, shared or not, into `folder`; every process does, in a thread if it likes."""
     flat = {f"{name}{_SCALAR}" if not t.ndim else name: t if t.ndim else t.reshape(1) for name, t in tensors.items()}
-    writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    dcp.save(flat, storage_writer=writer, process_group=world.writing())
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    save(flat, storage_writer=writer, process_group=world.writing())
 
 
 def load_shares(folder: Path, template: Callable[[str, list[int], torch.dtype], Tensor]) -> dict[str, Tensor]:
@@ -32,16 +34,16 @@ def load_shares(folder: Path, template: Callable[[str, list[int], torch.dtype], 
     Where one of them is shared, every process has to read.
     """
     found: dict[str, Tensor] = {}
-    for name, facts in dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata.items():
+    for name, facts in HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata.items():
         what: Any = facts
         found[name] = template(name.removesuffix(_SCALAR), list(what.size), what.properties.dtype)
-    dcp.load(found, storage_reader=dcp.HuggingFaceStorageReader(str(folder)), no_dist=True)
+    load(found, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
     return {name.removesuffix(_SCALAR): t.reshape(()) if name.endswith(_SCALAR) else t for name, t in found.items()}
 
 
 def shapes(folder: Path) -> dict[str, list[int]]:
     """The whole shapes of the tensors in `folder`, by name."""
-    found: dict[str, Any] = dcp.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
+    found: dict[str, Any] = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {
         name.removesuffix(_SCALAR): [] if name.endswith(_SCALAR) else list(facts.size) for name, facts in found.items()
     }

@@ -133,11 +133,11 @@ def led(work: Callable[[], T]) -> T:
             outcome = (work(), None)
         except FtcliError as error:
             outcome, failed = (None, error), error
-    value, error = from_lead(outcome)
+    value, told = from_lead(outcome)
     if failed is not None:
         raise failed
-    if error is not None:
-        raise error
+    if told is not None:
+        raise told
     return cast(T, value)
 
 

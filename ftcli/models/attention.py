@@ -244,7 +244,8 @@ def _kept(
     known: what a sequence gets is the same in whatever group it lies. `queries` are those looked at, if not all."""
     streams, width = row_streams(), group.width
     if streams is None or keys is None:
-        return keep_mask(group.count * heads * (queries or width) * width, dropout)
+        mask: Tensor = keep_mask(group.count * heads * (queries or width) * width, dropout)
+        return mask
     sizes = [layout.lengths[i] for i in group.sequences]
     drawn = bits(keys[group.sequences], [heads * (queries or size) * size for size in sizes])
     if group.blocked is None:

@@ -47,7 +47,8 @@ def keep_mask_by_row(shape: Sequence[int], rate: float) -> Tensor:
     """
     streams, count = row_streams(), math.prod(shape)
     if streams is None:
-        return keep_mask(count, rate).view(*shape)
+        drawn: Tensor = keep_mask(count, rate)
+        return drawn.view(*shape)
     lengths = streams.lengths
     if lengths is None or len(shape) < 3 or shape[0] != 1 or shape[1] < sum(lengths):
         return kept(bits(streams.keys(shape[0]), [count // shape[0]] * shape[0]), rate).view(*shape)

@@ -19,7 +19,8 @@ def is_shared(tensor: Tensor) -> bool:
 def whole(tensor: Tensor) -> Tensor:
     """All of `tensor`; every process that holds a share has to ask for it, in the same order."""
     shared: Any = tensor
-    return shared.full_tensor() if is_shared(tensor) else tensor  # type: ignore[no-any-return]
+    found: Tensor = shared.full_tensor() if is_shared(tensor) else tensor
+    return found
 
 
 def like(value: Tensor, other: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def shared_out(parts: Parts, console: Console) -> Parts:
     if not world.several():
         return parts
     device = parts.precision.device
-    strategy = parts.recipe.distributed.strategy
+    strategy: str = parts.recipe.distributed.strategy
     if strategy == "auto":
         strategy = _fitting(parts)
     if strategy == "fsdp":

@@ -7,11 +7,13 @@ their embeddings, and the discriminator is what is kept.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, AutoModelForPreTraining, PretrainedConfig
 
@@ -143,6 +145,7 @@ class ReplacedTokenDetection(MaskedLanguageModelling):
             prediction["flagged"] = int(flagged.sum())
             prediction["replaced"] = int(replaced.sum())
             prediction["caught"] = int((flagged & replaced.bool()).sum())
+            prediction["suspicion"] = scores.numpy(), replaced.bool().numpy()
         return found
 
     def _suspects(self, ids: Tensor, logits: Tensor) -> Prediction:
@@ -155,12 +158,23 @@ class ReplacedTokenDetection(MaskedLanguageModelling):
         return {"prediction": [word["token"] for word in words if word["score"] > 0.5], "tokens": words}
 
     def score(self, rows: Rows, predictions: Sequence[Prediction], *, bootstrap: int, seed: int) -> Evaluation:
-        """As for masks, and how many of the replaced tokens are found, and of those found are replaced."""
+        """As for masks, and how many of the replaced tokens are found, and of those found are replaced.
+
+        ``rtd_auc`` is the chance that of a replaced token and another one the former looks more so;
+        ``rtd_share_loss`` is the loss of an answer that knows how many tokens are replaced and nothing else.
+        """
         found = super().score(rows, predictions, bootstrap=bootstrap, seed=seed)
         flagged, replaced, caught = (
             sum(p.get(name, 0) for p in predictions) for name in ("flagged", "replaced", "caught")
         )
         found.metrics |= {"rtd_precision": caught / max(1, flagged), "rtd_recall": caught / max(1, replaced)}
+        told = [p["suspicion"] for p in predictions if "suspicion" in p]
+        scores, answers = (np.concatenate(side) for side in zip(*told, strict=True)) if told else (np.empty(0),) * 2
+        share = float(answers.mean()) if len(answers) else 0.0
+        found.metrics |= {"rtd_auc": math.nan, "rtd_share_loss": 0.0}
+        if 0 < share < 1:
+            found.metrics["rtd_auc"] = float(roc_auc_score(answers, scores))
+            found.metrics["rtd_share_loss"] = -share * math.log(share) - (1 - share) * math.log(1 - share)
         return found
 
     def prompt(self, text: str) -> str:

@@ -164,6 +164,8 @@ def test_the_report_has_both_losses_and_what_was_caught(tmp_path: Path) -> None:
     metrics = objective.score([], predictions, bootstrap=0, seed=0).metrics  # type: ignore[arg-type]
     assert loss == pytest.approx(metrics["mlm_loss"] + WEIGHT * metrics["rtd_loss"], rel=1e-4)
     assert 0.4 < metrics["rtd_loss"] < 1.2, "a fresh discriminator guesses"
+    assert 0.3 < metrics["rtd_auc"] < 0.7
+    assert 0 < metrics["rtd_share_loss"] < metrics["rtd_loss"]
     assert {"rtd_accuracy", "rtd_precision", "rtd_recall", "perplexity"} <= set(metrics)
     assert set(metrics) <= set(objective.metric_names())
     again, _ = run_model(objective, model, found, FP32, 3)

@@ -49,10 +49,12 @@ def leads() -> bool:
 
 
 @contextmanager
-def joined(rank: int, size: int, local_rank: int, seconds: float) -> Iterator[None]:
+def joined(rank: int, size: int, local_rank: int, seconds: float, attempt: str = "") -> Iterator[None]:
     """The process group of a run, found by torch's environment variables; `seconds` are its patience.
 
-    Where something fails the group is left as it is: the others notice when this process ends.
+    Processes started anew may find the store where those before them met: with an `attempt` of their own they do not
+    take the addresses of the dead for each other's. Where something fails the group is left as it is: the others notice
+    when this process ends.
     """
     if size == 1:
         yield
@@ -61,7 +63,11 @@ def joined(rank: int, size: int, local_rank: int, seconds: float) -> Iterator[No
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=rank, world_size=size, timeout=timedelta(seconds=seconds))
+    patience = timedelta(seconds=seconds)
+    store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=patience))
+    if attempt:
+        store = dist.PrefixStore(attempt, store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     _patient.append(dist.new_group(backend="gloo", timeout=_LONG))
     _writing.append(dist.new_group(backend="gloo", timeout=_LONG))
     yield

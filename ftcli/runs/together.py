@@ -38,7 +38,9 @@ def together(recipe: DistributedRecipe, console: Console) -> Iterator[None]:
         return
     export(place)
     seconds = parse_duration(recipe.timeout, "distributed.timeout")
-    with lost_workers_named(place), world.joined(place.rank, place.size, place.local_rank, seconds):
+    # On several hosts each launcher counts its own starts.
+    attempt = f"attempt-{place.restarts}" if place.local_size == place.size else ""
+    with lost_workers_named(place), world.joined(place.rank, place.size, place.local_rank, seconds, attempt):
         hosts = len(set(world.gathered(os.uname().nodename)))
         on = "1 host" if hosts == 1 else f"{hosts} hosts"
         console.note(f"{place.size} processes on {on} ({place})")

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from ftcli.contract import Row, Rows
 from ftcli.data.rows import Origins, TableRows, TextColumn
 from ftcli.engine.evaluate import run_model
@@ -30,6 +32,7 @@ def written_by(session: Session, teacher: Teacher, rows: Sequence[Row]) -> list[
             bar.advance(count)
             session.stop.leave_if_due()
 
+        torch.manual_seed(session.parts.recipe.seed)  # of several processes each writes the same
         batch = session.parts.recipe.teacher.batch_size
         examples = task.encode(rows)
         answers, _ = run_model(task, teacher.model, examples, teacher.trained.precision, batch, on_rows=done)

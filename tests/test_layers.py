@@ -13,7 +13,7 @@ PACKAGE = Path(ftcli.__file__).parent
 LEVELS = {
     "errors": 0, "hub": 0, "registry": 0, "text": 0, "__init__": 0,
     "bundled": 1, "places": 1, "recipe": 1,
-    "contract": 2, "endings": 2,
+    "contract": 2, "distillable": 2, "endings": 2,
     "contract_options": 2.5, "contract_defaults": 2.5,  # beside the contract, and made of it
     "data": 3, "models": 3, "losses": 3, "metrics": 3, "trackers": 3, "exporters": 3, "reports": 3,
     "tasks": 4, "objectives": 4, "distillation": 4, "engine": 4,

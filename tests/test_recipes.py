@@ -61,10 +61,10 @@ def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_di
         model = str(tiny_bert_dir) if kind == "bert" else f"preset:{kind}"
         if kind in KINDS and kind != "bert":
             model = str(tiny_model(kind, tmp_path / "model"))
-        arguments += ["--student" if distills else "--model", model]
+        arguments += ["--student" if distills and len(found) == 1 else "--model", model]
         if kind in KINDS:
             arguments += ["--max-length", "32" if kind == "bert" else "64"]
-    if distills and first.teacher.name != "self":
+    if distills and len(found) == 1 and first.teacher.name != "self":
         teacher = tiny_bert(tmp_path / "teacher", labels=["negative", "positive"])
         arguments += ["--teacher", str(teacher), "--student", str(teacher), "--set", "student.layers=1"]
     for stage in found:

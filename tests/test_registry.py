@@ -11,6 +11,7 @@ from ftcli.errors import UsageError
 from ftcli.metrics import METRICS
 from ftcli.models.methods import METHODS
 from ftcli.objectives import OBJECTIVES
+from ftcli.recipe.load import build
 from ftcli.recipe.regularize import RegularizeRecipe
 from ftcli.recipe.stages import COMMANDS
 from ftcli.registry import Table
@@ -52,7 +53,9 @@ def test_every_regulariser_is_a_key_of_the_recipe() -> None:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_a_stage_knows_its_steps(name: str) -> None:
-    steps = COMMANDS.part(name)
+    recipe = build({"teacher.name": ("t", ""), "model.name": ("m", ""), "data.name": ("d", "")})
+    given, steps = COMMANDS.part(name)(recipe)
+    assert given == recipe
     assert callable(steps.assemble)
     assert callable(steps.story)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ftcli.cli.finetune import to_predict_from
 from ftcli.cli.flags import DISTILLING, with_flags
 from ftcli.cli.options import Budget, DryRun, Json, Out, Quiet, Resume, Set
 from ftcli.cli.processes import in_processes
@@ -53,11 +54,12 @@ def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     about = report["distillation"]
     metric, split = about["metric"], report["data"]["split"]
     kept = "" if about["kept"] is None else f", {100 * about['kept']:.1f} % of the teacher's"
-    file = "IMAGE.png" if report["task"] == "image-classification" else "INPUT.txt"
+    value = "n/a" if report["metrics"][metric] is None else f"{report['metrics'][metric]:.4f}"
+    file = to_predict_from(report["task"])
     name, own = shlex.quote(str(run)), f"--data {shlex.quote(data)}" if split == "test" else "--data TEST.csv"
     return [
         "",
-        f"run       {run}  ({metric} {report['metrics'][metric]:.4f} on {split}{kept})",
+        f"run       {run}  ({metric} {value} on {split}{kept})",
         f"evaluate  ftcli evaluate {name} {own}",
         f"predict   ftcli predict {name} {file}",
         f"repeat    ftcli distill {shlex.quote(f'{run}/recipe.yaml')}",

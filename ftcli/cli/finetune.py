@@ -66,7 +66,7 @@ def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
     one_label = report.get("confusion_matrix") is not None and "f1_macro" in found
     metric = "f1_macro" if one_label else next((name for name in found if name != "loss"), "loss")
     value = "n/a" if found[metric] is None else f"{found[metric]:.4f}"
-    file = FILES.get(report["task"], "INPUT.jsonl" if report["task"] in _SEVERAL else "INPUT.txt")
+    file = to_predict_from(report["task"])
     name, own = shlex.quote(str(run)), f"--data {shlex.quote(data)}" if split == "test" else "--data TEST.csv"
     return [
         "",
@@ -75,3 +75,8 @@ def closing(run: Path, data: str, report: dict[str, Any]) -> list[str]:
         f"predict   ftcli predict {name} {file}",
         f"repeat    ftcli finetune {shlex.quote(f'{run}/recipe.yaml')}",
     ]
+
+
+def to_predict_from(task: str) -> str:
+    """A file of the kind that a task is predicted from."""
+    return FILES.get(task, "INPUT.jsonl" if task in _SEVERAL else "INPUT.txt")

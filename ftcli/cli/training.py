@@ -46,6 +46,9 @@ def launch(
     if isinstance(settings, Chain) and settings.command != command:
         last = settings.command
         raise UsageError(f"the last stage of {recipe} is a {last}", hint=f"ftcli {last} {recipe}")
+    if isinstance(settings, Chain) and command == "distill" and flags.get("model.name") is not None:
+        name = settings.stages[-1].name
+        raise UsageError("--student: which stage is this for?", hint=f"--set stages.{name}.model=...")
     work: Any = import_module(f"ftcli.runs.{'chain' if isinstance(settings, Chain) else command}")
     from ftcli.metrics.gates import failures
     from ftcli.trackers.console import Console

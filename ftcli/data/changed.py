@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ftcli.contract import Rows
+from ftcli.contract import Row, Rows
 from ftcli.data.rows import Origins, TableRows, TextColumn
 from ftcli.errors import UsageError, did_you_mean
 
@@ -59,8 +59,10 @@ def read_ways(given: str) -> list[str]:
 
 
 def changed(rows: Rows, copies: int, ways: Sequence[str], rate: float, seed: int, hidden: str) -> TableRows:
-    """`copies` of each text, each changed in one way; what is drawn depends on seed, row and copy alone."""
-    texts, origins = TextColumn(), Origins()
+    """`copies` of each row, its ``text`` changed in one way; what is drawn depends on seed, row and copy alone. The
+    second text of a pair stays as it is."""
+    texts, others, origins = TextColumn(), TextColumn(), Origins()
+    paired = len(rows) > 0 and "text_b" in rows[0]
 
     def place(row: int) -> str:
         return f"{rows.place(row // copies)} (changed, copy {row % copies + 1})"
@@ -72,13 +74,20 @@ def changed(rows: Rows, copies: int, ways: Sequence[str], rate: float, seed: int
             random = np.random.default_rng((seed, number, copy))
             way = ways[int(random.integers(len(ways)))]
             texts.add(" ".join(CHANGES[way](words, rate, random, hidden)) if words else "")
+            if paired:
+                others.add(str(row["text_b"]))
             origins.add(number * copies + copy)
-    return TableRows({"text": texts.finish()}, origins)
+    more = {"text_b": others.finish()} if paired else {}
+    return TableRows({"text": texts.finish(), **more}, origins)
 
 
-def without(rows: Rows, others: Sequence[Rows], role: str) -> tuple[Rows, int]:
-    """The rows that occur in none of `others`, and how many do."""
-    known = {value for other in others for value in other.column(role)}
-    kept = [i for i, value in enumerate(rows.column(role)) if value not in known]
+def without(rows: Rows, others: Sequence[Rows], roles: Sequence[str]) -> tuple[Rows, int]:
+    """The rows whose values in `roles` occur in none of `others`, and how many do."""
+
+    def key(row: Row) -> tuple[object, ...]:
+        return tuple(value if isinstance(value, str | bytes) else repr(value) for value in map(row.get, roles))
+
+    known = {key(row) for other in others for row in other}
+    kept = [i for i, row in enumerate(rows) if key(row) not in known]
     left = len(rows) - len(kept)
     return (rows.select(kept) if left else rows), left

@@ -1,4 +1,4 @@
-"""A classification as it is learnt from a teacher: what is scored and predicted stays the task's own."""
+"""A task as it is learnt from a teacher: what is scored and predicted stays the task's own."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from torch import Tensor, nn
 
 from ftcli.contract import Batch, Example, Learner, Outputs
 from ftcli.data.examples import Examples, lengths
-from ftcli.distillation.teachers import Answers, SelfTaught, TeacherRows, unlabelled
+from ftcli.distillable import SoftForm, targets_of, told
+from ftcli.distillation.soft import apart
+from ftcli.distillation.teachers import Answers, SelfTaught, TeacherRows
 from ftcli.distillation.terms import Terms
-from ftcli.losses.distill import mixed_log_probabilities, soft_targets
+from ftcli.models.layout import moved
 from ftcli.models.states import Capture, Real
 
-UNLABELLED = -100
-"""Label of a row that has none."""
 HOME = "distillation"
 """Name of the part of the student that is there only while it learns: projections, the average of itself."""
+_ROW, _ANSWERED = "row", "answered"
 
 
 class Transfer(Examples):
-    """What a student is trained on: examples of several sets one after the other, each knowing its row."""
+    """What a student is trained on: examples of several sets one after the other, each knowing its row.
 
-    def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
-        self.parts = parts
+    All have answers, or those of the first set have them in `answered` and none in `parts`.
+    """
+
+    def __init__(self, parts: Sequence[Sequence[Example]], answered: Sequence[Example] | None = None) -> None:
+        self.parts, self.answered = parts, answered
         self.ends = np.cumsum([len(part) for part in parts])
         self._lengths = np.concatenate([lengths(part) for part in parts])
 
@@ -40,9 +44,12 @@ class Transfer(Examples):
         return part, row - (int(self.ends[part - 1]) if part else 0)
 
     def example(self, row: int) -> Example:
-        """The example, its label among it where it has one, and its row."""
+        """The example, its row, and itself with its answer where that is apart (None where it has none)."""
         part, at = self.place(row)
-        return {**self.parts[part][at], "row": row}
+        found = {**self.parts[part][at], _ROW: row}
+        if self.answered is None:
+            return found
+        return {**found, _ANSWERED: self.answered[at] if part == 0 else None}
 
     def lengths(self) -> np.ndarray:
         """(rows,) sizes."""
@@ -53,28 +60,31 @@ class Transfer(Examples):
 class Seen:
     """What student and teachers made of a batch."""
 
+    outputs: Outputs
     logits: Tensor
+    """Soft answers: (targets, choices)."""
     states: dict[str, Tensor]
     answers: list[Answers]
 
 
 class Distilled:
-    """`task` learnt from teachers. Labels count where rows have one; states are those of the first teacher.
+    """`task`, which is `distillable.Distillable`, learnt from teachers. States are those of the first teacher.
 
-    `hard` gives the sum of the loss against labels, of logits (rows, classes) and labels (rows,).
+    `hard` gives the sum of the loss against answers, of outputs and a batch that has them.
     """
 
     def __init__(
         self,
         task: Learner,
-        hard: Callable[[Tensor, Tensor], Tensor],
+        form: SoftForm,
+        hard: Callable[[Outputs, Batch], Tensor],
         terms: Terms,
         student: nn.Module,
         shares: Sequence[float],
         name: str,
         tokens_per_row: int,
     ) -> None:
-        self.task, self.hard, self.terms = task, hard, terms
+        self.task, self.form, self.hard, self.terms = task, form, hard, terms
         self.shares, self.tokens_per_row = list(shares), tokens_per_row
         self.teachers: Sequence[TeacherRows] = ()
         """Set once the rows are known; they then answer for these."""
@@ -100,17 +110,24 @@ class Distilled:
                 teacher.follow(self._model, step)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
-        rows = [int(example["row"]) for example in examples]
-        batch = self.task.collate([{k: v for k, v in unlabelled(e).items() if k != "row"} for e in examples])
-        batch["labels"] = torch.tensor([e.get("label", UNLABELLED) for e in examples], dtype=torch.int64)
+        own = [{k: v for k, v in example.items() if k not in (_ROW, _ANSWERED)} for example in examples]
+        batch = self.task.collate(own)
+        batch["targets_per_row"] = targets_of(self.task, batch, len(examples))
         batch["real"] = Real.of(batch, self.tokens_per_row) if self.terms.inside else None
-        batch["teachers"] = [teacher.collate(rows) for teacher in self.teachers]
+        batch["teachers"] = [teacher.collate([int(example[_ROW]) for example in examples]) for teacher in self.teachers]
+        if _ANSWERED in examples[0]:
+            has = np.array([example[_ANSWERED] is not None for example in examples])
+            batch["answers"] = (
+                self.task.collate([e[_ANSWERED] for e in examples if e[_ANSWERED]]) if has.any() else None
+            )
+            batch["has_answer"] = torch.from_numpy(np.flatnonzero(np.repeat(has, batch["targets_per_row"])))
         return batch
 
     def counts(self, batch: Batch) -> dict[str, int]:
-        """Rows, labelled rows, tokens, pairs of them: what each term is divided by."""
-        labels = batch["labels"]
-        return self.terms.counts(len(labels), int((labels != UNLABELLED).sum()), batch["real"])
+        """Targets, answers, tokens, pairs of them: what each term is divided by."""
+        with_answers = batch.get("answers", batch)
+        answers = 0 if with_answers is None else self.task.counts(with_answers)["loss"]
+        return self.terms.counts(sum(batch["targets_per_row"]), answers, batch["real"])
 
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
         """What the student makes of the batch, and what its teachers do."""
@@ -119,23 +136,35 @@ class Distilled:
             for teacher, given in zip(self.teachers, batch["teachers"], strict=True)
         ]
         with self.capture.taking() as taken:
-            logits = self.task.forward(model, batch)
-        return Seen(logits, self.capture.states(taken, batch["real"]) if self.terms.inside else {}, answers)
+            outputs = told(self.task, model, batch)
+        states = self.capture.states(taken, batch["real"]) if self.terms.inside else {}
+        task: Any = self.task
+        return Seen(outputs, task.soft(outputs, batch), states, answers)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Each term by its weight at this step."""
         terms, found = self.terms, {}
         if "labels" in terms.weights:
-            labelled = batch["labels"] != UNLABELLED
-            found["labels"] = self.hard(outputs.logits[labelled], batch["labels"][labelled])
+            found["labels"] = self._hard(outputs, batch)
         if "soft" in terms.weights:
             temperature = terms.temperature.at(self._step, self._total)
             given = [answer["logits"] for answer in outputs.answers]
-            taught = mixed_log_probabilities(given, self.shares, temperature)
-            found["soft"] = soft_targets(outputs.logits, taught, temperature, terms.recipe.divergence)
+            found["soft"] = apart(self.form, outputs.logits, given, self.shares, temperature, terms.recipe.divergence)
         if terms.inside:
             found |= terms.losses(outputs.states, outputs.answers[0], batch["real"], self.projections)
         return {name: terms.weights[name].at(self._step, self._total) * found[name] for name in terms.weights}
+
+    def _hard(self, outputs: Seen, batch: Batch) -> Tensor:
+        """The loss against answers, of all rows or of those that have one."""
+        if "answers" not in batch:
+            return self.hard(outputs.outputs, batch)
+        if batch["answers"] is None:
+            return outputs.logits.new_zeros(())
+        task: Any = self.task
+        device = outputs.logits.device
+        answered = {k: moved(v, device) if isinstance(v, Tensor) else v for k, v in batch["answers"].items()}
+        own = outputs.logits.index_select(0, moved(batch["has_answer"], device))
+        return self.hard(task.outputs_of(own, answered), answered)
 
 
 def move_in(student: Any, learner: Any) -> None:

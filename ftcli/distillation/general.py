@@ -85,7 +85,7 @@ class General:
         answers = [{name: x.clone().float() for name, x in one.items()} for one in answers]
         with self.capture.taking() as own:
             logits = token_logits(model, batch)
-        return Seen(logits, self.capture.states(own, real), answers)
+        return Seen(logits, logits, self.capture.states(own, real), answers)
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Each term by its weight at this step."""

@@ -21,11 +21,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ftcli.distillation.soft import by_row, stacked
+
 PORTION = 512
 """Rows of a file."""
 LARGEST = 20 << 30
 """Bytes of all entries together; the least recently used go first."""
-_BY_TOKEN = "lengths"
+COUNTS = {"logits": "targets", "first": "texts"}
+"""What an answer has a part for, by the first word of its name; others have one for each token."""
+_WIDTHS = "widths"
+"""Choices of each row's soft answers, which are kept end to end."""
 
 
 class AnswerStore:
@@ -34,7 +39,8 @@ class AnswerStore:
     def __init__(self, folder: Path, key: str, count: int, names: Sequence[str]) -> None:
         self.folder, self.path, self.count, self.names = folder, folder / key, count, sorted(names)
         self._open: dict[int, Any] = {}
-        self._ends: dict[int, np.ndarray] = {}
+        self._ends: dict[int, dict[str, np.ndarray]] = {}
+        self._shapes: dict[int, np.ndarray] = {}
         with suppress(OSError):
             os.utime(self.path)  # used now
 
@@ -45,10 +51,10 @@ class AnswerStore:
     def write(self, rows: range, answers: Sequence[Mapping[str, Tensor]]) -> None:
         """A portion: the answers to each of its rows. OSError where it cannot be written."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tensors = joined(answers)
-        by_token = next((name for name in self.names if is_by_token(name)), None)
-        lengths = [len(one[by_token]) if by_token is not None else 0 for one in answers]
-        tensors[_BY_TOKEN] = torch.tensor(lengths, dtype=torch.int64)
+        tensors = {name: torch.cat([_kept(name, one[name]) for one in answers]) for name in self.names}
+        for name in self.names:
+            tensors[_many(name)] = torch.tensor([len(one[name]) for one in answers], dtype=torch.int64)
+        tensors[_WIDTHS] = torch.tensor([one["logits"].shape[1] for one in answers], dtype=torch.int64)
         handle, beside = tempfile.mkstemp(prefix=".partial-", dir=self.path)
         os.close(handle)
         try:
@@ -59,17 +65,20 @@ class AnswerStore:
                 os.unlink(beside)
 
     def row(self, row: int) -> dict[str, Tensor]:
-        """The answers to one row: (...,), or (tokens, width)."""
+        """The answers to one row: soft ones (targets, choices), states (texts, width) or (tokens, width)."""
         portion, at = divmod(row, PORTION)
         if portion not in self._open:
             opened: Any = safe_open(self._file(portion), "pt")
-            self._ends[portion] = np.concatenate([[0], np.cumsum(opened.get_tensor(_BY_TOKEN).numpy())])
+            counts = {name: opened.get_tensor(_many(name)).numpy() for name in self.names}
+            widths = opened.get_tensor(_WIDTHS).numpy()
+            shapes = np.stack([counts["logits"], widths], 1)
+            counts["logits"] = shapes.prod(1)
+            self._ends[portion] = {name: np.concatenate([[0], np.cumsum(many)]) for name, many in counts.items()}
+            self._shapes[portion] = shapes
             self._open[portion] = {name: opened.get_slice(name) for name in self.names}
         slices, ends = self._open[portion], self._ends[portion]
-        return {
-            name: slices[name][int(ends[at]) : int(ends[at + 1])] if is_by_token(name) else slices[name][at : at + 1][0]
-            for name in self.names
-        }
+        found = {name: slices[name][int(ends[name][at]) : int(ends[name][at + 1])] for name in self.names}
+        return {**found, "logits": found["logits"].view(*map(int, self._shapes[portion][at]))}
 
     def _portions(self) -> Iterator[range]:
         return (range(start, min(start + PORTION, self.count)) for start in range(0, self.count, PORTION))
@@ -81,8 +90,8 @@ class AnswerStore:
         file = self._file(portion)
         try:
             with safe_open(file, "pt") as opened:
-                found = set(opened.keys()) == {*self.names, _BY_TOKEN}
-                return found and opened.get_slice(_BY_TOKEN).get_shape() == [rows]
+                found = set(opened.keys()) == {*self.names, *map(_many, self.names), _WIDTHS}
+                return found and opened.get_slice(_WIDTHS).get_shape() == [rows]
         except (OSError, SafetensorError):
             with suppress(OSError):
                 file.unlink()
@@ -105,17 +114,29 @@ class AnswerStore:
                 total -= size
 
 
+def _kept(name: str, x: Tensor) -> Tensor:
+    return x.flatten() if name == "logits" else x
+
+
+def _many(name: str) -> str:
+    """Name of how many parts an answer has in each row."""
+    return f"{COUNTS.get(name.split('.')[0], 'tokens')}.count"
+
+
 def joined(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Answers to rows as answers to a batch: (rows, ...), or of tokens all end to end."""
-    return {name: torch.cat([one[name] if is_by_token(name) else one[name][None] for one in each]) for name in each[0]}
+    """Answers to rows as answers to a batch: those of all rows end to end."""
+    return {
+        name: stacked([one[name] for one in each]) if name == "logits" else torch.cat([one[name] for one in each])
+        for name in each[0]
+    }
 
 
-def parted(answers: Mapping[str, Tensor], lengths: Sequence[int]) -> list[dict[str, Tensor]]:
-    """Answers to a batch as answers to rows."""
-    split = {name: torch.split(x, list(lengths)) if is_by_token(name) else x.unbind(0) for name, x in answers.items()}
-    return [{name: parts[row] for name, parts in split.items()} for row in range(len(lengths))]
-
-
-def is_by_token(name: str) -> bool:
-    """Whether an answer has a part for each token."""
-    return name.split(".")[0] in ("hidden", "query", "key", "value")
+def parted(answers: Mapping[str, Tensor], counts: Mapping[str, Sequence[int]]) -> list[dict[str, Tensor]]:
+    """Answers to a batch as answers to rows; `counts` are targets, texts and tokens of each row, by these names."""
+    split = {
+        name: by_row(x, counts["targets"])
+        if name == "logits"
+        else torch.split(x, list(counts[COUNTS.get(name.split(".")[0], "tokens")]))
+        for name, x in answers.items()
+    }
+    return [{name: parts[row] for name, parts in split.items()} for row in range(len(counts["targets"]))]

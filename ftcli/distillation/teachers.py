@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ftcli.contract import Batch, Example, Learner
+from ftcli.distillable import told
+from ftcli.distillation.soft import stacked
 from ftcli.models.states import Capture, Real
 
 Answers = dict[str, Tensor]
-"""``logits`` (rows, classes) in the student's order of labels, and states as `models.states` names them."""
+"""``logits``: soft answers (targets, choices) in the student's order of labels; and states as `models.states` names
+them."""
 _LARGEST = 6e4
 """Beyond it half precision has no numbers."""
 
@@ -51,12 +54,14 @@ class Asked:
 
     def __call__(self, batch: Batch) -> Answers:
         """Answers to one of the teacher's own batches, on the host."""
-        real = Real.of(batch, self.tokens_per_row)
+        real = Real.of(batch, self.tokens_per_row) if self.capture.wanted else None
         batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
         self.model.eval()
         with torch.inference_mode(), self.autocast(), self.capture.taking() as taken:
-            logits = self.task.forward(self.model, batch)
-            found = {"logits": logits, **self.capture.states(taken, real)}
+            task: Any = self.task
+            found = {"logits": task.soft(told(task, self.model, batch), batch)}
+            if real is not None:
+                found |= self.capture.states(taken, real)
         if self.order is not None:
             found["logits"] = found["logits"][:, self.order]
         return {name: stored(name, x) for name, x in found.items()}
@@ -71,12 +76,12 @@ class Live:
     def collate(self, rows: Sequence[int]) -> list[Batch]:
         size = self.rows_per_pass or len(rows)
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return [self.asked.task.collate([unlabelled(self.examples[row]) for row in part]) for part in parts]
+        return [self.asked.task.collate([self.examples[row] for row in part]) for part in parts]
 
     def answers(self, given: Any, model: nn.Module, batch: Batch) -> Answers:
         each = [self.asked(part) for part in given]
         # Out of inference mode: what a loss keeps for its gradient has to be an ordinary tensor.
-        return {name: torch.cat([one[name] for one in each]).clone().float() for name in each[0]}
+        return {name: _joined(name, [one[name] for one in each]).clone().float() for name in each[0]}
 
 
 class Cached:
@@ -98,7 +103,7 @@ class SelfTaught:
     The average lies in `home`, a part of the student while it is trained, so that checkpoints hold it.
     """
 
-    def __init__(self, task: Learner, student: nn.Module, decay: float) -> None:
+    def __init__(self, task: Any, student: nn.Module, decay: float) -> None:
         self.task, self.decay = task, decay
         self.home = nn.Module()
         self.names = {f"p{i}": name for i, (name, _) in enumerate(student.named_parameters())}
@@ -123,14 +128,13 @@ class SelfTaught:
         def run(*values: Any, **named: Any) -> Any:
             return torch.func.functional_call(model, averaged, values, named)
 
-        training = model.training
+        training, task = model.training, self.task
         model.eval()
         with torch.no_grad():
-            logits = self.task.forward(run, batch)  # type: ignore[arg-type]
+            logits = task.soft(told(task, run, batch), batch)
         model.train(training)
         return {"logits": logits.float()}
 
 
-def unlabelled(example: Example) -> Example:
-    """The example without its answer."""
-    return {name: value for name, value in example.items() if name != "label"}
+def _joined(name: str, parts: Sequence[Tensor]) -> Tensor:
+    return stacked(parts) if name == "logits" else torch.cat(list(parts))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _TINY = 1e-8
+_NEVER = -1e4
 
 
 def mixed_log_probabilities(logits: Sequence[Tensor], weights: Sequence[float], temperature: float) -> Tensor:
@@ -28,13 +29,19 @@ def mixed_log_probabilities(logits: Sequence[Tensor], weights: Sequence[float], 
     return torch.logsumexp(torch.stack(each) + shares[:, None, None], 0)
 
 
-def soft_targets(student: Tensor, teacher_log_p: Tensor, temperature: float, divergence: str = "forward") -> Tensor:
+def soft_targets(
+    student: Tensor,
+    teacher_log_p: Tensor,
+    temperature: float,
+    divergence: str = "forward",
+    weights: Tensor | None = None,
+) -> Tensor:
     """Temperature squared times the divergence of the two distributions at that temperature, summed over rows.
 
     forward is KL(teacher||student) (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network",
     arXiv:1503.02531: the square keeps gradients of one size whatever the temperature), reverse KL(student||teacher) (Gu
     et al. 2024, "MiniLLM", arXiv:2306.08543), js the Jensen-Shannon divergence (Agarwal et al. 2024, "GKD",
-    arXiv:2306.13649, with beta 1/2). Divided by rows (or tokens).
+    arXiv:2306.13649, with beta 1/2). `weights` (rows,) by default 1 each. Divided by rows (or tokens).
     """
     log_q = functional.log_softmax(student.to(torch.float32) / temperature, -1)
     log_p = teacher_log_p.to(torch.float32)
@@ -45,12 +52,47 @@ def soft_targets(student: Tensor, teacher_log_p: Tensor, temperature: float, div
     else:
         middle = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0))
         found = 0.5 * (kl(log_p, middle) + kl(log_q, middle))
-    return temperature**2 * found.sum()
+    return temperature**2 * (found if weights is None else found * weights).sum()
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p||q) over the last dimension."""
     return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def as_choices(logits: Tensor) -> Tensor:
+    """(rows, labels) logits of a sigmoid each as (rows * labels, 2), those of a softmax over yes and no."""
+    return torch.stack([logits, torch.zeros_like(logits)], -1).flatten(0, 1)
+
+
+def without_gaps(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of both whose -inf, for choices that a row does not have, are numbers that leave it no probability; rows
+    in which one of the two has no choice at all are alike."""
+    none = torch.isneginf(student).all(-1, keepdim=True) | torch.isneginf(teacher).all(-1, keepdim=True)
+    one, other = (x.to(torch.float32).masked_fill(torch.isneginf(x), _NEVER) for x in (student, teacher))
+    return one.masked_fill(none, 0.0), other.masked_fill(none, 0.0)
+
+
+def mixed_flags(logits: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """(rows, labels) logit of the teachers' probabilities of each label, averaged by their weights."""
+    if len(logits) == 1:
+        return logits[0].to(torch.float32)
+    shares = torch.tensor(weights, dtype=torch.float32, device=logits[0].device).log()[:, None, None]
+    each = torch.stack([one.to(torch.float32) for one in logits])
+    yes, no = functional.logsigmoid(each) + shares, functional.logsigmoid(-each) + shares
+    return torch.logsumexp(yes, 0) - torch.logsumexp(no, 0)
+
+
+def mixed_numbers(numbers: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """(rows, 1) the teachers' numbers, averaged by their weights."""
+    return sum(
+        (w * one.to(torch.float32) for w, one in zip(weights, numbers, strict=True)), torch.zeros_like(numbers[0])
+    )
+
+
+def squared(student: Tensor, teacher: Tensor, unit: float) -> Tensor:
+    """Sum over rows of the squared difference of two numbers in multiples of `unit`. Divided by rows."""
+    return ((student.to(torch.float32) - teacher.to(torch.float32)) / unit).square().sum()
 
 
 def hidden_mse(student: Tensor, teacher: Tensor) -> Tensor:

@@ -23,3 +23,14 @@ def span_loss(logits: Tensor, right: Tensor, slots: Tensor, shape: tuple[int, in
         return torch.logsumexp(whole.view(2, texts, -1), -1)
 
     return (by_text(logits) - by_text(logits.masked_fill(~right, -torch.inf))).sum() / 2
+
+
+def gathered(logits: Tensor, onto: Tensor, places: int) -> Tensor:
+    """(2, places) log of the summed exp of `logits` (2, windows, tokens), each of which goes `onto` (windows, tokens)
+    its place; -inf where nothing does."""
+    x, onto = logits.flatten(1), onto.flatten().expand(2, -1)
+    highest = torch.full((2, places), -torch.inf, device=x.device).scatter_reduce(1, onto, x.detach(), "amax")
+    highest = highest.masked_fill(torch.isneginf(highest), 0.0)
+    total = torch.zeros_like(highest).scatter_add(1, onto, (x - highest.gather(1, onto)).exp())
+    found = total.clamp(min=torch.finfo(torch.float32).tiny).log() + highest
+    return torch.where(total > 0, found, -torch.inf)

@@ -52,9 +52,9 @@ class DistillRecipe:
     over the run: "1 -> 0", or "1 -> 0 @ 0.5" for its first half."""
 
     labels: float | str = _key(0.5, at_least=0)
-    """Weight of the cross-entropy with the labels, where rows have one."""
+    """Weight of the task's own loss against the answers (labels, numbers, texts), where rows have them."""
     soft: float | str = _key(1.0, at_least=0)
-    """Weight of the divergence from the teacher's probabilities (Hinton)."""
+    """Weight of the divergence from the teacher's probabilities (Hinton), of numbers the squared difference."""
     temperature: float | str = _key(2.0, above=0)
     """What logits are divided by before they are compared: more shows more of what the teacher holds less likely."""
     divergence: Literal["forward", "reverse", "js"] = "forward"
@@ -94,7 +94,8 @@ class DistillRecipe:
     augment_rate: float = _key(0.15, above=0, below=1)
     """Share of the words that a copy changes; sample keeps a run of the others."""
     sequences: bool = False
-    """clm: learn from what the teacher writes (as generation.* says) after the first half of each text (Kim & Rush)."""
+    """Learn from what the teacher writes, as generation.* says (Kim & Rush): seq2seq in the place of the targets, clm
+    after the first half of each text."""
     baseline: bool = False
     """Also train the student without its teacher, to compare with (into the run folder's baseline/)."""
     until: str | None = None

@@ -28,8 +28,15 @@ from ftcli.recipe.load import (
 from ftcli.recipe.schema import Recipe
 from ftcli.registry import Table
 
-COMMANDS = Table("command", {"pretrain": "ftcli.runs.pretrain:STEPS", "finetune": "ftcli.runs.finetune:STEPS"})
-"""What a stage may be."""
+COMMANDS = Table(
+    "command",
+    {
+        "pretrain": "ftcli.runs.pretrain:stage",
+        "finetune": "ftcli.runs.finetune:stage",
+        "distill": "ftcli.runs.distill:stage",
+    },
+)
+"""What a stage may be: its recipe as it is run, and its steps, out of its recipe."""
 OF_STAGE = {
     "name": "What the stage is called in messages, in its folder and in --set stages.NAME.KEY=VALUE.",
     "command": "What the stage does; by default finetune.",
@@ -38,6 +45,8 @@ OF_STAGE = {
 """Keys of a stage beside those of any recipe, and what they mean."""
 OF_ONE = ("task", "objective", "method.", "data.", "corpus.", "optimizer.lr", "train.epochs")
 """Settings that mean something else in each stage: the command line names the stage it has them for."""
+OF_DISTILLING = ("teacher.", "student.", "distill.")
+"""Settings that are for the stages that distill, where there are any."""
 OF_ALL = ("data.limit", "data.on_bad_row", "data.token_cache", TRUST)
 """Settings that go for every stage all the same."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -47,7 +56,8 @@ Values = Mapping[str, tuple[Any, str]]
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of a chain. Where its recipe names no model it starts from what the stage before gave."""
+    """One run of a chain. Where its recipe names no model it starts from what the stage before gave; one that distills
+    learns from that, unless it names another teacher, which may be an earlier stage."""
 
     name: str
     command: str
@@ -87,6 +97,7 @@ def resolve_run(
     if twice:
         raise UsageError(f"{file}: two stages are called '{twice[0]}'", hint="name: tells stages apart")
     given, of_stage = _from_command_line(flags, assignments, [name for name, _, _ in found])
+    distills = any(command == "distill" for _, command, _ in found)
     out = given.pop("out", (common.get("out"), ""))[0]
     made = []
     for number, (name, command, own) in enumerate(found, start=1):
@@ -96,11 +107,19 @@ def resolve_run(
             if path != "out"
             and (number == 1 or not path.startswith("model."))
             and (command == "pretrain" or path != "objective")
+            and (command == "distill" or not distills or not path.startswith(OF_DISTILLING))
         }
         values.update(own)
-        if command != "pretrain" and values.get("objective", (None, ""))[0] is not None:
+        if command == "finetune" and values.get("objective", (None, ""))[0] is not None:
             raise UsageError(f"{values['objective'][1]}: 'objective' is what pretraining has", hint="command: pretrain")
-        values.update({p: v for p, v in given.items() if number == 1 or not p.startswith("model.") or p in OF_ALL})
+        values.update(
+            {
+                path: value
+                for path, value in given.items()
+                if (number == 1 or not path.startswith("model.") or path in OF_ALL)
+                and (command == "distill" or not distills or not path.startswith(OF_DISTILLING))
+            }
+        )
         values.update(of_stage.get(name, {}))
         made.append(Stage(name, command, build(values if shown else trusted(values))))
     return Chain(tuple(made), out)
@@ -212,9 +231,23 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def starting_from(stage: Stage, model: str | None, out: str) -> Recipe:
-    """The recipe of a stage as it is run: with a folder, and from `model` where it names none."""
+def starting_from(stage: Stage, model: str | None, out: str, earlier: Mapping[str, str] | None = None) -> Recipe:
+    """The recipe of a stage as it is run: with a folder, and from `model` where it names none. Of one that distills
+    `model` is its teacher, unless it names others; these may be stages that are `earlier` (name -> folder)."""
     recipe = replace(stage.recipe, out=out)
+    if stage.command == "distill":
+        teachers = [_placed(part, earlier or {}) for part in (recipe.teacher.name or "").split(",")]
+        if recipe.teacher.name is None and model is not None:
+            teachers = [model]
+        recipe = replace(recipe, teacher=replace(recipe.teacher, name=",".join(teachers) or None))
+        if any(part.rpartition("=")[0] == model or part == model for part in teachers):
+            return recipe  # the student is cut out of it, or a model of its own
     if recipe.model.name is None and model is not None:
         recipe = replace(recipe, model=replace(recipe.model, name=model))
     return recipe
+
+
+def _placed(part: str, earlier: Mapping[str, str]) -> str:
+    """A teacher, maybe with a weight (``NAME=2``), by its folder where it is a stage."""
+    name, equals, weight = part.strip().partition("=")
+    return f"{earlier[name]}{equals}{weight}" if name in earlier else part

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ftcli.contract import Task
 from ftcli.engine.seeding import seed_everything
 from ftcli.models.load import Source
 from ftcli.recipe.distill_schema import DistillRecipe, TeacherRecipe
@@ -21,9 +22,9 @@ FOLDER = "baseline"
 _SPLITS = ("train", "validation", "test")
 
 
-def train_baseline(session: Session, source: Source) -> dict[str, Any]:
-    """Train it into the run folder's baseline/, a run folder of its own, and give its report; `ftcli finetune` repeats
-    it. Raises what training does where the run is asked to stop; the next time it goes on."""
+def train_baseline(session: Session, source: Source, task: Task) -> dict[str, Any]:
+    """Train `task` into the run folder's baseline/, a run folder of its own, and give its report; `ftcli finetune`
+    repeats it. Raises what training does where the run is asked to stop; the next time it goes on."""
     parts, console = session.parts, session.console
     folder = RunFolder(session.folder.path / FOLDER)
     folder.path.mkdir(exist_ok=True)
@@ -35,7 +36,7 @@ def train_baseline(session: Session, source: Source) -> dict[str, Any]:
     prints = {name: parts.data.fingerprints[name] for name in splits}
     data = replace(parts.data, splits=splits, fingerprints=prints)
     seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
-    alone = build(recipe, Console(quiet=True), parts.scoring, source, data, parts.task)
+    alone = build(recipe, Console(quiet=True), parts.scoring, source, data, task)
     console.info("the same student without its teacher")
     begun = (folder.path / "recipe.yaml").is_file()
     inner = training.begin(alone, folder, console, session.stop, "finetune", resume=begun)

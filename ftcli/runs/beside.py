@@ -3,93 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
-from ftcli.contract import Evaluation, Example, Prediction, Row, Rows, Task
+from ftcli.contract import Evaluation, Example, Prediction, Rows
+from ftcli.contract_options import Judging, Verdict
+from ftcli.distillable import Reversible
+from ftcli.distillation.soft import mixed, stacked
 from ftcli.engine.evaluate import run_model
-from ftcli.engine.precision import Precision, pick_precision
 from ftcli.engine.seeding import randomness_kept
-from ftcli.losses.distill import mixed_log_probabilities
-from ftcli.losses.supervised import cross_entropy
+from ftcli.metrics.gates import lower_is_better
 from ftcli.runs.encode import encode
 from ftcli.runs.results import answer
+from ftcli.runs.speed import Runner, Speed, measure, on_cpu
 from ftcli.runs.teachers import Classroom, open_as_used
 from ftcli.runs.training import Session
+from ftcli.tasks.writer import Writer
 from ftcli.text import json_line, jsonable
 
-LATENCY_ROWS, LATENCY_SECONDS = 200, 8.0
-"""Rows that are predicted one at a time, by every model in turn, and how long that may take in all."""
-WARM_UP = 3
-THROUGHPUT_ROWS, THROUGHPUT_SECONDS = 1024, 4.0
-ROUNDS = 3
 SHOWN = 20
+SCORED_AT_A_TIME = 256
 TEXT_SHOWN = 200
-
-
-@dataclass(frozen=True)
-class Runner:
-    """A model, or several, as they predict rows."""
-
-    models: Sequence[tuple[Any, nn.Module, Precision]]
-
-    def __call__(self, rows: Sequence[Row]) -> None:
-        for task, model, precision in self.models:
-            run_model(task, model, task.encode(rows), precision, None)
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Milliseconds for one row from its text to its answer, and rows in a second when there are many."""
-
-    p50: float
-    p95: float
-    rows_per_s: float
-
-
-def measure(runners: Mapping[str, Runner], rows: Rows, *, seconds: float = LATENCY_SECONDS) -> dict[str, Speed]:
-    """Each of `runners` on the same rows, in turn, so that what else the machine does falls on all of them."""
-    chosen = [
-        {k: v for k, v in rows[int(i)].items() if k != "label"}
-        for i in np.linspace(0, len(rows) - 1, min(len(rows), LATENCY_ROWS)).astype(int)
-    ]
-    for run in runners.values():
-        for row in chosen[:WARM_UP]:
-            run([row])
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    began = time.perf_counter()
-    for row in chosen:
-        for name, run in runners.items():
-            times[name].append(_seconds(run, [row]))
-        if time.perf_counter() - began > seconds:
-            break
-    slowest = max(float(np.median(of_one)) for of_one in times.values())
-    count = max(1, min(THROUGHPUT_ROWS, int(THROUGHPUT_SECONDS / max(slowest, 1e-6)), len(rows)))
-    many = [{k: v for k, v in rows[i].items() if k != "label"} for i in range(count)]
-    each: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(ROUNDS):
-        for name, run in runners.items():
-            each[name].append(count / _seconds(run, many))
-    return {name: _speed(times[name], each[name]) for name in runners}
-
-
-def _speed(times: Sequence[float], rates: Sequence[float]) -> Speed:
-    p50, p95 = (1000 * float(np.percentile(times, p)) for p in (50, 95))
-    return Speed(p50, p95, float(np.median(rates)))
-
-
-def _seconds(run: Callable[[Sequence[Row]], None], rows: Sequence[Row]) -> float:
-    began = time.perf_counter()
-    run(rows)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 @dataclass
@@ -108,7 +46,9 @@ class Found:
     speeds: dict[str, Speed] = field(default_factory=dict)
     speeds_cpu: dict[str, Speed] = field(default_factory=dict)
     baseline: dict[str, Any] | None = None
-    labels: list[str] = field(default_factory=list)
+    verdicts: Sequence[Verdict] = ()
+    """Of the student's answers, where the task can say which are right."""
+    teacher_verdicts: Sequence[Verdict] = ()
 
     def measure(self, session: Session, classroom: Classroom) -> None:
         """How fast student and teacher are as predictions run them, the student as it lies in the run folder."""
@@ -122,9 +62,10 @@ class Found:
             ]
         runners = {role: Runner([(t.task, t.model, t.precision) for t in of_role]) for role, of_role in opened.items()}
         with randomness_kept(session.parts.precision.device):
-            self.speeds = measure(runners, self.rows)
+            columns = session.parts.task.columns
+            self.speeds = measure(runners, self.rows, columns)
             on_host = session.parts.scoring.device.type == "cpu"
-            self.speeds_cpu = self.speeds if on_host else on_cpu(runners, self.rows)
+            self.speeds_cpu = self.speeds if on_host else on_cpu(runners, self.rows, columns)
 
     def facts(self, session: Session, classroom: Classroom) -> dict[str, Any]:
         """What report.json says of the distillation."""
@@ -146,9 +87,9 @@ class Found:
                 {"role": "student alone", "name": parts.source.name, "metrics": alone["metrics"]}
                 | {"intervals": alone["intervals"], **own}
             )
-        metric = parts.task.main_metric
+        metric = shown_metric(parts.task.main_metric, self.student)
         kept = None
-        if self.teacher is not None and self.teacher.metrics[metric]:
+        if self.teacher is not None and self.teacher.metrics[metric] and not lower_is_better(metric):
             kept = self.student.metrics[metric] / self.teacher.metrics[metric]
         train = {name: len(rows) for name, rows in parts.data.splits.items() if name not in ("validation", "test")}
         found = {
@@ -177,39 +118,36 @@ class Found:
         }
 
     def agreement(self) -> dict[str, float] | None:
-        """How often student and teacher answer alike, and who is right where they do not; None without a teacher."""
-        if not self.teacher_answers:
+        """How often student and teacher answer alike, and who is right where they do not; None without a teacher, and
+        for answers that are not right or wrong."""
+        if not self.teacher_verdicts:
             return None
-        total = len(self.answers)
-        pairs = [
-            (own["prediction"], other["prediction"], truth)
-            for own, other, truth in zip(self.answers, self.teacher_answers, self.labels, strict=True)
-        ]
+        pairs, total = list(zip(self.verdicts, self.teacher_verdicts, strict=True)), len(self.verdicts)
         return {
-            "rate": sum(own == other for own, other, _ in pairs) / total,
-            "both_right": sum(own == other == truth for own, other, truth in pairs) / total,
-            "teacher_only_right": sum(other == truth != own for own, other, truth in pairs) / total,
-            "student_only_right": sum(own == truth != other for own, other, truth in pairs) / total,
-            "both_wrong": sum(truth not in (own, other) for own, other, truth in pairs) / total,
+            "rate": sum(own.said == other.said for own, other in pairs) / total,
+            "both_right": sum(own.right and other.right for own, other in pairs) / total,
+            "teacher_only_right": sum(other.right and not own.right for own, other in pairs) / total,
+            "student_only_right": sum(own.right and not other.right for own, other in pairs) / total,
+            "both_wrong": sum(not own.right and not other.right for own, other in pairs) / total,
         }
 
     def _differences(self) -> list[dict[str, Any]]:
         found = []
-        for i, (own, other) in enumerate(zip(self.answers, self.teacher_answers, strict=False)):
-            if own["prediction"] != other["prediction"]:
-                text = self.rows[i].get("text")
-                found.append(
-                    {
-                        "row": self.rows.place(i),
-                        **({} if text is None else {"text": str(text)[:TEXT_SHOWN]}),
-                        "label": self.labels[i],
-                        "teacher": other["prediction"],
-                        "teacher_score": other["score"],
-                        "student": own["prediction"],
-                        "student_score": own["score"],
-                    }
-                )
-        return sorted(found, key=lambda entry: -(entry["teacher_score"] + entry["student_score"]))
+        for i, (own, other) in enumerate(zip(self.verdicts, self.teacher_verdicts, strict=False)):
+            if own.said != other.said:
+                text = next((value for value in self.rows[i].values() if isinstance(value, str)), None)
+                entry = {
+                    "row": self.rows.place(i),
+                    **({} if text is None else {"text": text[:TEXT_SHOWN]}),
+                    "label": own.expected,
+                    "teacher": other.said,
+                    "student": own.said,
+                }
+                for role, answers in (("teacher", self.teacher_answers), ("student", self.answers)):
+                    if "score" in answers[i]:
+                        entry[f"{role}_score"] = answers[i]["score"]
+                found.append(entry)
+        return sorted(found, key=lambda entry: -sum(entry.get(f"{role}_score", 0) for role in ("teacher", "student")))
 
     def differences(self) -> str:
         """Every row that they answer differently, as JSON lines, the surest first."""
@@ -230,12 +168,24 @@ def side_by_side(session: Session, classroom: Classroom, validation: Sequence[Ex
     teacher = teacher_held = None
     teacher_answers: Sequence[Prediction] = ()
     if classroom.teachers:
-        teacher, teacher_answers = taught(session, classroom, split, examples, bootstrap)
-        teacher_held = teacher if split == "validation" else taught(session, classroom, "validation", validation, 0)[0]
+        teacher, teacher_answers = taught(session, classroom, split, bootstrap)
+        teacher_held = teacher if split == "validation" else taught(session, classroom, "validation", 0)[0]
     rows = parts.data.splits[split]
     found = Found(split, student, held, teacher, teacher_held, answers, teacher_answers, rows, seconds)
-    found.labels = names_of(parts.task, rows)
+    if isinstance(parts.task, Judging):
+        found.verdicts = parts.task.judge(rows, answers)
+        if classroom.teachers:
+            task: Any = classroom.teachers[0].trained.task
+            found.teacher_verdicts = task.judge(rows, teacher_answers)
     return found
+
+
+def shown_metric(main: str, evaluation: Evaluation) -> str:
+    """What student and teacher are compared by: the task's main metric, or where less of that is better, as of a
+    distance, the first of which more is."""
+    if not lower_is_better(main):
+        return main
+    return next((name for name in evaluation.metrics if not lower_is_better(name)), main)
 
 
 def scored(
@@ -243,6 +193,8 @@ def scored(
 ) -> tuple[Evaluation, list[Prediction]]:
     """The student on a split: what `results.score` gives, and the predictions behind it."""
     parts = session.parts
+    if isinstance(parts.task, Writer):
+        parts.task.rehearsal = not keep
     with randomness_kept(parts.precision.device):
         predictions, loss = answer(parts, split, examples, session.console, keep=keep, stop=session.stop)
         rows, seed = parts.data.splits[split], parts.recipe.seed
@@ -252,39 +204,41 @@ def scored(
     return evaluation, predictions
 
 
-def on_cpu(runners: Mapping[str, Runner], rows: Rows) -> dict[str, Speed]:
-    """The same on the CPU, whatever the models run on otherwise."""
-    device = torch.device("cpu")
-    precision = pick_precision("fp32", device)
-    moved = [(model, next(model.parameters()).device) for run in runners.values() for _, model, _ in run.models]
-    for model, _ in moved:
-        model.to(device)
-    try:
-        here = {name: Runner([(t, m, precision) for t, m, _ in run.models]) for name, run in runners.items()}
-        return measure(here, rows)
-    finally:
-        for model, before in moved:
-            model.to(before)
-
-
-def names_of(task: Task, rows: Rows) -> list[str]:
-    """The label of each row in the task's words."""
-    labels: list[str] = getattr(task, "labels")  # noqa: B009
-    to_id: Any = getattr(task, "_id")  # noqa: B009
-    return [labels[to_id(value)] for value in rows.column("label")]
-
-
-def taught(
-    session: Session, classroom: Classroom, split: str, examples: Sequence[Example], bootstrap: int
-) -> tuple[Evaluation, list[Prediction]]:
-    """What the teachers together make of a split."""
-    parts = session.parts
-    logits = mixed_log_probabilities(classroom.logits(split), [t.share for t in classroom.teachers], 1.0)
-    labels = torch.tensor([int(example["label"]) for example in examples])
-    predictions = parts.task.decode(logits, {})
-    evaluation = parts.task.score(parts.data.splits[split], predictions, bootstrap=bootstrap, seed=parts.recipe.seed)
-    evaluation.metrics = {"loss": float(cross_entropy(logits, labels)) / len(labels), **evaluation.metrics}
+def taught(session: Session, classroom: Classroom, split: str, bootstrap: int) -> tuple[Evaluation, list[Prediction]]:
+    """What the teachers together make of a split, as the first of them has the task: its thresholds, its units."""
+    first, console = classroom.teachers[0], session.console
+    task: Any = first.trained.task
+    examples, rows = classroom.encoded(0, split), classroom.splits[split]
+    loss: float | None
+    if isinstance(task, Reversible):
+        predictions, loss = _from_soft(classroom, task, examples, split)
+    else:
+        with (
+            randomness_kept(first.trained.precision.device),
+            console.progress(f"teacher on {split}", len(rows), "rows"),
+        ):
+            size = session.parts.recipe.teacher.batch_size
+            predictions, loss = run_model(task, first.model, examples, first.trained.precision, size)
+    evaluation = task.score(rows, predictions, bootstrap=bootstrap, seed=session.parts.recipe.seed)
+    if loss is not None:
+        evaluation.metrics = {"loss": loss, **evaluation.metrics}
     return evaluation, predictions
+
+
+def _from_soft(
+    classroom: Classroom, task: Any, examples: Sequence[Example], split: str
+) -> tuple[list[Prediction], float]:
+    """Predictions and mean loss out of the soft answers of all teachers."""
+    given, shares = classroom.soft(split), [teacher.share for teacher in classroom.teachers]
+    predictions: list[Prediction] = []
+    total, count = 0.0, 0
+    for start in range(0, len(examples), SCORED_AT_A_TIME):
+        batch = task.collate(examples[start : start + SCORED_AT_A_TIME])
+        soft = [stacked(of_one[start : start + SCORED_AT_A_TIME]) for of_one in given]
+        outputs = task.outputs_of(mixed(task.soft_form, soft, shares), batch)
+        total, count = total + float(task.losses(outputs, batch)["loss"]), count + task.counts(batch)["loss"]
+        predictions += task.decode(outputs, batch)
+    return predictions, total / max(1, count)
 
 
 def count(model: nn.Module) -> int:

@@ -34,6 +34,7 @@ from ftcli.runs.names import check_names
 from ftcli.runs.parts import require
 from ftcli.runs.resume import differences, nothing_left
 from ftcli.runs.shelf import open_shelf
+from ftcli.runs.teachers import SELF, teacher_names
 from ftcli.runs.training import Result
 from ftcli.text import without_secrets
 from ftcli.trackers.console import Console
@@ -43,12 +44,15 @@ SHOWN = (
     "metrics.jsonl",
     "events.jsonl",
     "skipped.txt",
+    "differences.jsonl",
     "loss_curve.png",
     "report.txt",
     "report.md",
 )
 """Files of the last stage that the chain's folder has as well, beside its models and report.json."""
 MODELS = ("model", "adapter")
+BEFORE = "the stage before"
+"""A model that is not there yet."""
 
 
 def run(chain: Chain, console: Console, *, resume: bool = False, deadline: float | None = None) -> Result:
@@ -91,7 +95,7 @@ def run_stage(chain: Chain, number: int, run: Path, console: Console, deadline: 
     stage, place, recipe = chain.stages[number - 1], stage_folder(run, chain, number), staged(chain, number, run)
     what = f"{stage.command} {recipe.model.name} on {recipe.data.name}"
     console.info(f"\n{told(number, stage.name)} of {len(chain.stages)}: {what}")
-    steps: training.Steps = COMMANDS.part(stage.command)
+    _, steps = steps_of(stage, recipe)
     begun = (place / "recipe.yaml").is_file()
     if not begun:
         shutil.rmtree(place, ignore_errors=True)  # what was half copied out of the cache
@@ -111,9 +115,9 @@ def check(chain: Chain, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="ftcli-stages-") as folder:
         for number, stage in enumerate(chain.stages, start=1):
             before, own = (stage_folder(Path(folder), chain, n) for n in (max(1, number - 1), number))
-            recipe = starting_from(stage, str(before), str(chain.out or "runs"))
             console.info(f"\n{told(number, stage.name)} of {len(chain.stages)}: {stage.command}")
-            steps: training.Steps = COMMANDS.part(stage.command)
+            recipe = starting_from(stage, str(before), str(chain.out or "runs"), earlier(chain, number, Path(folder)))
+            recipe, steps = steps_of(stage, recipe)
             with naming(told(number, stage.name), own, Path(chain.out or "runs")):
                 found = training.check(recipe, console, steps.assemble, steps.sample, leave=own / "model")
             facts.append({"name": stage.name, "command": stage.command, **found})
@@ -126,17 +130,24 @@ def check(chain: Chain, console: Console) -> dict[str, Any]:
 def check_stages(chain: Chain) -> None:
     """What of every stage can be known before the first one begins: names, the first model, that data is there."""
     for number, stage in enumerate(chain.stages, start=1):
-        recipe = starting_from(stage, None if number == 1 else "the stage before", "")
+        names = [stage.name for stage in chain.stages[: number - 1]]
+        places = {name: BEFORE if name == names[-1] else name for name in names}
+        recipe = starting_from(stage, BEFORE if names else None, "", places)
         with naming(told(number, stage.name)):
+            recipe, _ = steps_of(stage, recipe)
             require(recipe)
             check_names(recipe)
-            if stage.command == "pretrain":
+            if recipe.objective is not None:
                 for name in mixed(str(recipe.data.name)):
                     open_corpus(replace(recipe.data, name=name), recipe.corpus.documents)
             else:
                 open_source(recipe.data)
             if stage.recipe.model.name is not None:
                 open_model(recipe.model)
+            known = {SELF, BEFORE, *names}
+            for name, _ in teacher_names(recipe.teacher.name or SELF):
+                if name not in known:
+                    open_model(replace(recipe.model, name=name))
 
 
 def stage_folder(run: Path, chain: Chain, number: int) -> Path:
@@ -147,7 +158,19 @@ def stage_folder(run: Path, chain: Chain, number: int) -> Path:
 def staged(chain: Chain, number: int, run: Path) -> Recipe:
     """The recipe of a stage in the chain's folder."""
     before = str(stage_folder(run, chain, number - 1)) if number > 1 else None
-    return starting_from(chain.stages[number - 1], before, str(stage_folder(run, chain, number)))
+    stage, own = chain.stages[number - 1], str(stage_folder(run, chain, number))
+    return steps_of(stage, starting_from(stage, before, own, earlier(chain, number, run)))[0]
+
+
+def earlier(chain: Chain, number: int, run: Path) -> dict[str, str]:
+    """Name -> folder of the stages before the stage `number`."""
+    return {chain.stages[n - 1].name: str(stage_folder(run, chain, n)) for n in range(1, number)}
+
+
+def steps_of(stage: Stage, recipe: Recipe) -> tuple[Recipe, training.Steps]:
+    """The recipe of a stage with what its command fills in, and its steps."""
+    found: tuple[Recipe, training.Steps] = COMMANDS.part(stage.command)(recipe)
+    return found
 
 
 # Going on ------------------------------------------------------------------------------------------------------
@@ -258,6 +281,6 @@ def _as_run(chain: Chain, run: Path) -> Chain:
     stages = []
     for number, stage in enumerate(chain.stages, start=1):
         values = read_recipe(stage_folder(run, chain, number) / "recipe.yaml")
-        values["model.name"] = stage.recipe.model.name
+        values["model.name"], values["teacher.name"] = stage.recipe.model.name, stage.recipe.teacher.name
         stages.append(Stage(stage.name, stage.command, build({path: (v, "recipe") for path, v in values.items()})))
     return Chain(tuple(stages))

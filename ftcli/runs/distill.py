@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from collections.abc import Sequence
 from dataclasses import replace as replace_parts
 from functools import partial
 from typing import Any, cast
 
 from ftcli.contract import Data, Example, Rows
-from ftcli.data.changed import read_ways
 from ftcli.data.load import load as load_data
 from ftcli.distillation.distilled import Distilled, Transfer, move_in, move_out
 from ftcli.distillation.teachers import SelfTaught, TeacherRows
@@ -22,10 +21,11 @@ from ftcli.models.load import Source
 from ftcli.models.methods import METHODS
 from ftcli.models.states import Capture
 from ftcli.recipe.load import replace
-from ftcli.recipe.regularize import RegularizeRecipe
 from ftcli.recipe.schema import Recipe
-from ftcli.runs import training
+from ftcli.recipe.task_schema import Seq2SeqRecipe
+from ftcli.runs import pretrain, training
 from ftcli.runs.beside import side_by_side
+from ftcli.runs.distill_checks import check_form, check_task, check_tokens_told, settled
 from ftcli.runs.encode import encode
 from ftcli.runs.journal import Journal
 from ftcli.runs.lesson import check_tokens, further_rows, hard_loss, rows_seen, same_tokens, shape_of, tokens_per_image
@@ -34,25 +34,22 @@ from ftcli.runs.parts import (
     build,
     check_columns,
     drop_unknown,
+    gathers,
     label_names,
     look_up,
     task_class,
     with_tokenizer,
 )
 from ftcli.runs.recognise import recognised
-from ftcli.runs.results import build_report, write_model, write_reports
-from ftcli.runs.students import cut_student, is_cut
-from ftcli.runs.teachers import SELF, Classroom, Teacher, agree, open_teachers, teacher_names
+from ftcli.runs.results import build_report, settle, write_model, write_reports
+from ftcli.runs.speed import unanswered
+from ftcli.runs.students import cut_student
+from ftcli.runs.teachers import FURTHER, SELF, Classroom, Teacher, agree, open_teachers, teacher_names
 from ftcli.runs.training import Result, Session
+from ftcli.runs.writing import rewritten
 from ftcli.trackers.console import Console
 
-FURTHER = ("unlabelled", "changed", "changed unlabelled")
-"""Splits a student is trained on beside the labelled rows."""
-CLASSIFICATIONS = ("text-classification", "pair", "image-classification")
-"""Tasks that can be learnt from a teacher."""
 SPLITS = ("train", "validation", "test")
-_GOES_WITH = ("dropout", "token_dropout", "label_smoothing", "focal", "class_weights")
-"""Settings of `regularize` that a distilled student takes."""
 
 
 def run(
@@ -102,39 +99,18 @@ def check(recipe: Recipe, console: Console) -> dict[str, Any]:
     return training.check(recipe, console, work.assemble, work.sample)
 
 
-def settled(recipe: Recipe) -> Recipe:
-    """The recipe with the student's name filled in; UsageError where teacher or student is missing."""
-    if not recipe.teacher.name:
-        raise UsageError("no teacher given", hint="--teacher RUN (see ftcli finetune), a model folder or a Hub name")
-    named = [name for name, _ in teacher_names(recipe.teacher.name)]
-    if recipe.model.name is None:
-        ladder = recipe.distill.until is not None and recipe.student.ladder
-        if named[0] == SELF or not (is_cut(recipe.student) or ladder):
-            raise UsageError(
-                "no student given",
-                hint="--student M, or --set student.layers=3 for one made of the teacher's layers",
-            )
-        recipe = replace(recipe, model__name=named[0])
+def stage(recipe: Recipe) -> tuple[Recipe, training.Steps]:
+    """The recipe and the steps of a stage of a chain: one student."""
+    recipe = settled(recipe)
+    if recipe.distill.until is not None:
+        raise UsageError("distill.until tries one student after the other, and a stage is one run", hint="leave it out")
     if recipe.objective is not None:
-        from ftcli.runs.general import check_recipe
+        from ftcli.runs.general import Generally
 
-        check_recipe(recipe)
-    if recipe.train.compile is True and any(getattr(recipe.distill, name) for name in INSIDE):
-        raise UsageError(
-            "train.compile does not go with terms of distill.* that look into the models",
-            hint="--set train.compile=false",
-        )
-    for item in dataclasses.fields(RegularizeRecipe):
-        if item.name not in _GOES_WITH and getattr(recipe.regularize, item.name) != item.default:
-            raise UsageError(
-                f"regularize.{item.name} does not go with distillation", hint=f"those that do: {', '.join(_GOES_WITH)}"
-            )
-    if recipe.distill.sequences and recipe.objective is None:
-        raise UsageError("distill.sequences is for language models", hint="--objective clm")
-    if recipe.long.name != "cut":
-        raise UsageError("long texts read in windows cannot be distilled yet", hint="--set long.name=cut")
-    read_ways(recipe.distill.augment_how)
-    return recipe
+        generally = Generally()
+        return recipe, training.Steps(generally.assemble, generally.train, pretrain.sample)
+    work = Distillation()
+    return recipe, training.Steps(work.assemble, work.train, work.sample)
 
 
 class Distillation:
@@ -143,6 +119,10 @@ class Distillation:
     def __init__(self) -> None:
         self.teachers: list[Teacher] = []
         self.cut: Source | None = None
+        self.untaught: Any = None
+        """The task as it is before a student of it is trained."""
+        self.given: Data | None = None
+        """The data as it was read, where the student learns what its teacher writes."""
 
     # Assembly -------------------------------------------------------------------------------------------------
 
@@ -154,12 +134,8 @@ class Distillation:
         if self.teachers and recipe.task == "auto":
             recipe = replace(recipe, task=self.teachers[0].trained.task.name)
         recipe = recognised(recipe, source, console)
-        if recipe.task not in CLASSIFICATIONS:
-            raise UsageError(
-                f"{recipe.task} cannot be distilled yet; {', '.join(CLASSIFICATIONS)} can, and language models",
-                hint="ftcli finetune --set student.layers=N makes a small model without a teacher",
-            )
         kind = task_class(recipe, source)
+        check_task(kind, recipe, source, len(teacher_names(str(recipe.teacher.name))), inside=inside)
         for teacher in self.teachers:
             if teacher.trained.task.name != kind.name:
                 raise UsageError(
@@ -169,33 +145,48 @@ class Distillation:
         if self.teachers and recipe.train.max_length is None and source.tokenizer is not None:
             longest = self.teachers[0].trained.recipe.train.max_length
             recipe = replace(recipe, train__max_length=min(source.longest, longest or source.longest))
+        if self.teachers and recipe.seq2seq == Seq2SeqRecipe():
+            recipe = replace_parts(recipe, seq2seq=self.teachers[0].trained.recipe.seq2seq)
         aside = inside or any(name == SELF for name, _ in teacher_names(str(recipe.teacher.name)))
         if aside and METHODS.part(recipe.method.name).keeps_base:
             raise UsageError(
                 f"method {recipe.method.name} goes with distill.soft and distill.labels, and a teacher of its own",
                 hint="--method full",
             )
-        data = load_data(recipe.data, kind.columns, seed=recipe.seed, splits=SPLITS, row_fault=kind.row_fault)
+        data = load_data(
+            recipe.data, kind.columns, seed=recipe.seed, splits=SPLITS, row_fault=kind.row_fault, gathers=gathers(kind)
+        )
         check_columns(data, kind.columns, console)
+        if source.processor is None and self.teachers and getattr(kind.soft_form, "of_tokens", False):
+            first = self.teachers[0]
+            source = source.with_tokenizer(copy.deepcopy(first.trained.source.tokenizer))
+            console.note(f"tokenizer of {first.name}: {len(source.tokenizer or ()):,} entries")
         source = with_tokenizer(source, data, recipe, kind.columns, console)
-        further = further_rows(recipe, data, kind.columns, source, console)
+        further = further_rows(recipe, data, kind, source, console)
         source = cut_student(source, [data.splits["train"], *further.values()], recipe, console)
         task = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
         self._labels(task, data, recipe, console)
+        check_form(task)
         data = self._with_further(drop_unknown(task, data, recipe.data), further)
         task.first_only = task.first_only and not inside
+        self.untaught = copy.copy(task)
         seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
         parts = build(recipe, console, place, source, data, task)
         self.cut = source
         return replace_parts(parts, learner=self._learner(parts, console))
 
     def _labels(self, task: Any, data: Data, recipe: Recipe, console: Console) -> None:
-        """The teachers' label set, or without teachers that of the training split."""
+        """The teachers' label set; where the task has none, or nobody teaches, what the training split says."""
+        names = label_names(recipe.data, data)
+        if self.teachers:
+            task.adopt(getattr(self.teachers[0].model, "config"))  # noqa: B009
+        if not self.teachers or not hasattr(task, "labels"):
+            task.fit_labels(data.all_train or data.splits["train"], names)
+            for note in task.notes:
+                console.note(note)
         if not self.teachers:
-            task.fit_labels(data.all_train or data.splits["train"], label_names(recipe.data, data))
             return
-        task.adopt(getattr(self.teachers[0].model, "config"))  # noqa: B009
-        if note := task.align(label_names(recipe.data, data)):
+        if note := task.align(names):
             console.note(note)
         problems = task.check_rows(data.splits["train"])
         if problems:
@@ -203,12 +194,15 @@ class Distillation:
                 f"{len(problems):,} training rows have labels that the teacher does not tell; the first: {problems[0]}",
                 hint="a teacher fine-tuned on the same labels, or --set data.label_names=...",
             )
-        agree(self.teachers, task.labels)
+        if hasattr(task, "labels"):
+            agree(self.teachers, task.labels)
+        for teacher in self.teachers:
+            teacher.trained.task.align(names)
 
     def _with_further(self, data: Data, further: dict[str, Rows]) -> Data:
         """The data with what a resumed run has to find unchanged: further rows, and who teaches."""
         prints = {name: rows.fingerprint() for name, rows in further.items()}
-        prints |= {f"teacher {i + 1}": teacher.fingerprint for i, teacher in enumerate(self.teachers)}
+        prints |= {f"teacher {i + 1}": t.content for i, t in enumerate(self.teachers)}
         return replace_parts(data, splits={**data.splits, **further}, fingerprints={**data.fingerprints, **prints})
 
     def _learner(self, parts: Parts, console: Console) -> Distilled:
@@ -227,7 +221,9 @@ class Distillation:
             first.asked.capture = Capture(first.model, terms.of_teacher, first.name)
         names = teacher_names(str(recipe.teacher.name))
         ordered = [share for name, share in names if name != SELF] + [share for name, share in names if name == SELF]
-        made = Distilled(task, hard_loss(parts), terms, student, ordered, parts.source.name, tokens)
+        form = cast(Any, task).soft_form
+        check_tokens_told(form, terms, first)
+        made = Distilled(task, form, hard_loss(parts), terms, student, ordered, parts.source.name, tokens)
         averages = [SelfTaught(task, student, recipe.teacher.ema) for name, _ in names if name == SELF]
         made.teachers = cast("list[TeacherRows]", averages)
         device = next(student.parameters()).device
@@ -243,10 +239,13 @@ class Distillation:
 
     def train(self, session: Session) -> dict[str, Any]:
         """The story of a run: what the teachers say, then the student, then both scored."""
+        splits = ["train", *(name for name in FURTHER if name in session.parts.data.splits)]
+        if session.parts.recipe.distill.sequences:
+            self.given = session.parts.data
+            session.parts = rewritten(session, self.teachers[0], splits)
         parts, console = session.parts, session.console
         recipe, data = parts.recipe, parts.data
-        splits = ["train", *(name for name in FURTHER if name in data.splits)]
-        examples = Transfer([encode(parts, split, console, session.stop) for split in splits])
+        examples = self._examples(session, splits)
         validation = encode(parts, "validation", console, session.stop)
         classroom = self.classroom(session)
         self._seat(parts, classroom, splits, examples, rows_seen(recipe, len(examples)))
@@ -258,6 +257,16 @@ class Distillation:
         return training.fit(
             session, examples, validation, partial(self.finish, session, classroom, validation), place=place
         )
+
+    def _examples(self, session: Session, splits: Sequence[str]) -> Transfer:
+        """What the student reads: all of it without answers where some of it has none."""
+        parts, console, stop = session.parts, session.console, session.stop
+        answered = encode(parts, "train", console, stop)
+        if splits == ["train"] or parts.recipe.distill.sequences:
+            return Transfer([answered, *(encode(parts, split, console, stop) for split in splits[1:])])
+        rows, columns = parts.data.splits["train"], parts.task.columns
+        plain = encode_rows(lambda part: parts.task.encode([unanswered(row, columns) for row in part]), rows)
+        return Transfer([plain, *(encode(parts, split, console, stop) for split in splits[1:])], answered)
 
     def _seat(
         self, parts: Parts, classroom: Classroom, splits: Sequence[str], examples: Sequence[Example], seen: int
@@ -286,6 +295,7 @@ class Distillation:
         if split == "validation":
             console.warn("no test split: the report is of the validation split, on which the best state was chosen")
         move_out(parts.model)
+        settle(parts, validation, console, session.stop)
         found = side_by_side(session, classroom, validation, split)
         report = build_report("distill", parts, split, found.student, found.seconds, gates=[])
         journal.final(split, found.student, step=best.step, epoch=best.epoch)
@@ -302,4 +312,6 @@ class Distillation:
         from ftcli.runs.baseline import train_baseline
 
         assert self.cut is not None
-        return train_baseline(session, self.cut)
+        if self.given is not None:
+            session.parts = replace_parts(session.parts, data=self.given)
+        return train_baseline(session, self.cut, self.untaught)

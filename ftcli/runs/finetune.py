@@ -87,4 +87,6 @@ def finish(session: Session, validation: Sequence[Example], journal: Journal) ->
     return report
 
 
-STEPS = Steps(assemble, train)
+def stage(recipe: Recipe) -> tuple[Recipe, Steps]:
+    """The recipe and the steps of a stage of a chain."""
+    return recipe, Steps(assemble, train)

@@ -12,13 +12,11 @@ from typing import Any, cast
 from ftcli.contract import Evaluation, Objective
 from ftcli.data.corpus import load_corpus
 from ftcli.data.pieces import Pieces
-from ftcli.data.rows import Origins, TableRows, TextColumn
 from ftcli.distillation.distilled import move_in, move_out
 from ftcli.distillation.general import General
 from ftcli.distillation.terms import INSIDE, Terms
 from ftcli.engine.corrupt import Corrupted, drawing
-from ftcli.engine.evaluate import run_model
-from ftcli.engine.seeding import randomness_kept, seed_everything
+from ftcli.engine.seeding import seed_everything
 from ftcli.errors import UsageError
 from ftcli.models.load import Source
 from ftcli.recipe.load import replace
@@ -33,6 +31,7 @@ from ftcli.runs.results import build_report, score, write_model, write_reports
 from ftcli.runs.students import cut_student
 from ftcli.runs.teachers import SELF, Teacher, open_teachers, teacher_names
 from ftcli.runs.training import Result, Session
+from ftcli.runs.writing import columns_of, written_by
 from ftcli.trackers.console import Console
 
 OBJECTIVES = ("mlm", "clm")
@@ -54,14 +53,14 @@ def check_recipe(recipe: Recipe) -> None:
     """UsageError, naming it, for what a language model cannot be distilled by."""
     if recipe.objective not in OBJECTIVES:
         raise UsageError(
-            f"objective {recipe.objective} cannot be distilled; {' and '.join(OBJECTIVES)} can, and classification",
+            f"objective {recipe.objective} cannot be distilled; {' and '.join(OBJECTIVES)} can, and tasks",
             hint="ftcli pretrain learns it without a teacher",
         )
     if any(name == SELF for name, _ in teacher_names(str(recipe.teacher.name))):
-        raise UsageError("teacher.name self is for classification", hint="--teacher M")
+        raise UsageError("teacher.name self is for tasks", hint="--teacher M")
     for name in ("unlabelled", "augment", "baseline", "until"):
         if getattr(recipe.distill, name):
-            raise UsageError(f"distill.{name} is for classification", hint="leave it out")
+            raise UsageError(f"distill.{name} is for tasks", hint="leave it out")
     if recipe.distill.sequences and recipe.objective != "clm":
         raise UsageError("distill.sequences is for models that write (objective clm)", hint="leave it out")
     if recipe.pretrain.z_loss:
@@ -94,7 +93,7 @@ class Generally:
         check_columns(data, kind.columns, console)
         source = cut_student(source, [], recipe, console)
         objective = kind(source.processor, source.max_length(recipe.train.max_length), recipe)
-        prints = {f"teacher {i + 1}": teacher.fingerprint for i, teacher in enumerate(self.teachers)}
+        prints = {f"teacher {i + 1}": teacher.content for i, teacher in enumerate(self.teachers)}
         data = replace_parts(data, fingerprints={**data.fingerprints, **prints})
         seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
         parts = build(recipe, console, place, source, data, objective)
@@ -169,32 +168,13 @@ class Generally:
 
 
 def written(session: Session, teacher: Teacher) -> Parts:
-    """The run with training texts that go on after their first half as the teacher would have it.
-
-    Sequence-level distillation of Kim & Rush 2016 (arXiv:1606.07947): the teacher's likeliest sequences (under
-    ``generation.num_beams``, ``do_sample`` and so on) stand for all that it could have written.
-    """
-    parts, rows = session.parts, session.parts.data.splits["train"]
-    texts, origins = TextColumn(), Origins()
-    origins.begin(rows.place)
-    task: Any = teacher.trained.task
-    task.recipe = replace_parts(task.recipe, generation=parts.recipe.generation)
-    prompts = [str(row["text"]) for row in rows]
-    prompts = [text[: _middle(text)] for text in prompts]
-    with randomness_kept(parts.precision.device), session.console.progress("teacher writes", len(rows), "texts") as bar:
-
-        def done(count: int) -> None:
-            bar.advance(count)
-            session.stop.leave_if_due()
-
-        examples = task.encode([{"text": prompt} for prompt in prompts])
-        batch = parts.recipe.teacher.batch_size
-        answers, _ = run_model(task, teacher.model, examples, teacher.trained.precision, batch, on_rows=done)
-    for number, (prompt, found) in enumerate(zip(prompts, answers, strict=True)):
-        texts.add(prompt + found["prediction"])
-        origins.add(number)
-    made = TableRows({"text": texts.finish()}, origins)
-    return replace_parts(parts, data=replace_parts(parts.data, splits={**parts.data.splits, "train": made}))
+    """The run with training texts that go on after their first half as the teacher would have it."""
+    rows = session.parts.data.splits["train"]
+    prompts = [text[: _middle(text)] for text in (str(row["text"]) for row in rows)]
+    texts = written_by(session, teacher, [{"text": prompt} for prompt in prompts])
+    made = columns_of({"text": [prompt + text for prompt, text in zip(prompts, texts, strict=True)]}, rows)
+    data = session.parts.data
+    return replace_parts(session.parts, data=replace_parts(data, splits={**data.splits, "train": made}))
 
 
 def _middle(text: str) -> int:

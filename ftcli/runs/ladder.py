@@ -16,6 +16,7 @@ from ftcli.metrics.until import Clause, check_names, gates, parse
 from ftcli.recipe.load import read_recipe, replace
 from ftcli.recipe.schema import Recipe
 from ftcli.reports.distillation import write_frontier
+from ftcli.runs.chain import move_base
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.folder import RunFolder, open_folder
 from ftcli.runs.parts import require
@@ -23,6 +24,8 @@ from ftcli.runs.results import write_reports
 from ftcli.runs.resume import begun_as
 from ftcli.runs.shelf import write_recipe
 from ftcli.runs.students import rungs
+from ftcli.runs.teachers import SELF, teacher_names
+from ftcli.runs.trained import inherited, look_up
 from ftcli.runs.training import Result
 from ftcli.trackers.console import Console
 
@@ -40,7 +43,7 @@ def climb(recipe: Recipe, console: Console, *, resume: bool, deadline: float | N
     """
     clauses = parse(str(recipe.distill.until))
     prepare_process()
-    check_names(clauses, [*_metrics(), *SIZES])
+    check_names(clauses, [*_metrics(recipe), *SIZES])
     ladder = list(rungs(recipe))
     if not ladder:
         raise UsageError(
@@ -130,11 +133,13 @@ def measures(report: Mapping[str, Any], role: str) -> dict[str, float]:
     }
 
 
-def _metrics() -> list[str]:
-    """Names of the metrics of a classification."""
-    from ftcli.metrics.report import classification
-
-    return ["loss", *classification([0], [0], ["0", "1"], bootstrap=0, seed=0)["metrics"]]
+def _metrics(recipe: Recipe) -> list[str]:
+    """Names of the metrics of what the first teacher does."""
+    name = teacher_names(str(recipe.teacher.name))[0][0]
+    if name == SELF:
+        raise UsageError("distill.until compares students with a teacher, and teacher.name is self")
+    task: Any = look_up(inherited(name, {}, "")).task
+    return list(task.metric_names())
 
 
 def _take_over(folder: RunFolder, student: Path, recipe: Recipe) -> None:
@@ -142,6 +147,7 @@ def _take_over(folder: RunFolder, student: Path, recipe: Recipe) -> None:
     folder.model.mkdir(exist_ok=True)
     for file in (student / "model").iterdir():
         link_or_copy(file, folder.model / file.name)
+    move_base(student / "model", folder.model)
     for name in ("environment.json", "metrics.jsonl", "differences.jsonl"):
         if (student / name).is_file():
             link_or_copy(student / name, folder.path / name)

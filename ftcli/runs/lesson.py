@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from ftcli.contract import Data, Example, Rows
+from ftcli.contract import Batch, Data, Example, Outputs, Rows
 from ftcli.contract_options import Seeing
 from ftcli.data.changed import changed, read_ways, without
 from ftcli.data.examples import lengths
@@ -18,7 +18,6 @@ from ftcli.data.texts import settings
 from ftcli.distillation.distilled import Transfer
 from ftcli.distillation.terms import Shape
 from ftcli.errors import UsageError
-from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source
 from ftcli.models.states import depth_of, heads_of, width_of
 from ftcli.recipe.schema import Recipe
@@ -27,21 +26,26 @@ from ftcli.runs.teachers import Classroom, Teacher, plain
 from ftcli.trackers.console import Console
 
 
-def further_rows(recipe: Recipe, data: Data, columns: Any, source: Source, console: Console) -> dict[str, Rows]:
+def further_rows(recipe: Recipe, data: Data, kind: Any, source: Source, console: Console) -> dict[str, Rows]:
     """Rows to learn the teacher's answers on beside the labelled ones, by name: unlabelled ones, changed copies."""
-    asked, inputs = recipe.distill, tuple(column for column in columns if column.kind != "label")
-    role = inputs[0].role
+    asked, inputs = recipe.distill, tuple(column for column in kind.columns if not column.answer)
+    roles = [column.role for column in inputs]
     found: dict[str, Rows] = {}
+    learns = hasattr(kind, "outputs_of") or asked.sequences
+    if (asked.unlabelled is not None or asked.augment) and (kind.gathers or not learns):
+        key = "unlabelled" if asked.unlabelled is not None else "augment"
+        raise UsageError(f"distill.{key}: {kind.name} is learnt from rows with answers alone", hint="leave it out")
     if asked.unlabelled is not None:
         named = replace(recipe.data, name=asked.unlabelled, limit_train=None, label_column=None)
-        rows = load_data(named, inputs, seed=recipe.seed, splits=("train",)).splits["train"]
+        loaded = load_data(named, inputs, seed=recipe.seed, splits=("train",), row_fault=kind.row_fault)
+        rows = loaded.splits["train"]
         held = [data.splits[name] for name in ("validation", "test") if name in data.splits]
-        found["unlabelled"], left = without(rows, held, role)
+        found["unlabelled"], left = without(rows, held, roles)
         said = f"; {left:,} left out that are in the validation or test split" if left else ""
         console.note(f"{len(found['unlabelled']):,} unlabelled rows from {asked.unlabelled}{said}")
     if asked.augment:
-        if role != "text":
-            raise UsageError("distill.augment changes texts, and these are images", hint="leave it out")
+        if set(roles) - {"text", "text_b"}:
+            raise UsageError(f"distill.augment changes texts, and {kind.name} has other inputs", hint="leave it out")
         hidden = getattr(source.tokenizer, "mask_token", None) or getattr(source.tokenizer, "unk_token", None) or ""
         ways = read_ways(asked.augment_how)
         for name, given in {"changed": data.splits["train"], "changed unlabelled": found.get("unlabelled")}.items():
@@ -51,14 +55,13 @@ def further_rows(recipe: Recipe, data: Data, columns: Any, source: Source, conso
     return found
 
 
-def hard_loss(parts: Parts) -> Callable[[Tensor, Tensor], Tensor]:
-    """The sum of the loss against labels, of logits and labels: cross-entropy, or what `regularize` makes of it."""
-    regularized: Any = parts.learner
-    if regularized is parts.task:
-        return cross_entropy
+def hard_loss(parts: Parts) -> Callable[[Outputs, Batch], Tensor]:
+    """The sum of the task's loss against answers, or what `regularize` makes of it, of outputs and their batch."""
+    task, regularized = parts.task, cast(Any, parts.learner)
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return cast(Tensor, regularized.losses([logits], {"labels": labels})["loss"])
+    def loss(outputs: Outputs, batch: Batch) -> Tensor:
+        found = task.losses(outputs, batch) if regularized is task else regularized.losses([outputs], batch)
+        return cast(Tensor, found["loss"])
 
     return loss
 

@@ -145,4 +145,6 @@ def draw_curve(session: Session) -> None:
         console.warn(f"loss_curve.png could not be drawn ({error})")
 
 
-STEPS = Steps(assemble, train, sample)
+def stage(recipe: Recipe) -> tuple[Recipe, Steps]:
+    """The recipe and the steps of a stage of a chain."""
+    return recipe, Steps(assemble, train, sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +14,7 @@ from torch import nn
 
 from ftcli.contract import Evaluation, Example, Objective, Prediction
 from ftcli.data.windows import share_cut
+from ftcli.distillation.distilled import move_out
 from ftcli.engine import world
 from ftcli.engine.checkpoint import sync
 from ftcli.engine.evaluate import run_model
@@ -29,6 +31,9 @@ from ftcli.runs.model_card import model_card
 from ftcli.runs.parts import Parts
 from ftcli.tasks.writer import Writer
 from ftcli.trackers.console import Console
+
+CUT_BASE = "base"
+"""Folder of a run for the model under what was learnt beside it, where that was cut smaller."""
 
 
 def score(
@@ -134,9 +139,10 @@ def deployed(parts: Parts, model: nn.Module) -> nn.Module:
 
 def save_untrained(parts: Parts, folder: Path) -> None:
     """The model as it is before training, as another run may start from it."""
+    move_out(parts.model)
     if parts.recipe.objective is not None:
         parts = replace(parts, model=deployed(parts, parts.model))
-    parts.method.save(parts.model, folder, reference(parts.source, folder))
+    parts.method.save(parts.model, folder, base_of(parts, folder))
     processor: Any = parts.source.processor
     processor.save_pretrained(folder)
 
@@ -160,11 +166,27 @@ def _write(
     place = folder.path / "adapter" if merges else folder.model
     for written in {place, folder.model}:  # new files: those of before may have other names
         shutil.rmtree(written, ignore_errors=True)
-    method.save(parts.model, place, reference(parts.source, place))
+    method.save(parts.model, place, base_of(parts, place))
     if merges:
         merge(parts, folder, examples, console)
     for written in {place, folder.model}:
         finish_model(parts, written, model_card(parts, report, best))
+
+
+def base_of(parts: Parts, place: Path) -> dict[str, Any]:
+    """What a model that is kept in `place` without its base says of that; a base that was cut smaller for the run, and
+    so is nowhere else, is written as a whole model beside it first."""
+    if parts.source.cut is None or not parts.method.keeps_base:
+        return reference(parts.source, place)
+    folder = place.parent / CUT_BASE
+    shutil.rmtree(folder, ignore_errors=True)
+    with randomness_kept(parts.precision.device):
+        model, _ = copy.copy(parts.task).build_model(parts.source)
+    cast(Any, model).save_pretrained(folder)
+    finish_model(
+        parts, folder, f"# {parts.source.name}, cut smaller\n\nThe base of `../{place.name}`; its head is untrained.\n"
+    )
+    return {"name": str(folder.absolute()), "relative": f"../{CUT_BASE}"}
 
 
 def finish_model(parts: Parts, folder: Path, card: str) -> None:

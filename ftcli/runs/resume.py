@@ -30,9 +30,11 @@ FREE = (
     "data.name",
     "data.token_cache",
     "model.name",
+    "teacher.name",
 )
-"""Settings that a resumed run may change without computing anything else. Data and model are compared by content."""
-NAMES = ("model.name", "data.name")
+"""Settings that a resumed run may change without computing anything else. Data, model and teachers are compared by
+content."""
+NAMES = ("model.name", "data.name", "teacher.name")
 RAISED = ("train.epochs", "train.max_steps")
 """Settings that may be raised: the run goes on for longer."""
 SHARES = ("train.batch_warmup", "train.length_warmup", "regularize.unfreeze", "regularize.swa")

@@ -17,7 +17,6 @@ from ftcli.data.texts import documents
 from ftcli.distillation.layer_map import evenly
 from ftcli.errors import UsageError
 from ftcli.models.load import Source
-from ftcli.models.methods import METHODS
 from ftcli.models.shrink import check_config, keep_ffn, keep_heads, keep_layers
 from ftcli.models.states import layers_of
 from ftcli.models.trim import trim_embeddings, trim_tokenizer
@@ -37,10 +36,9 @@ def cut_student(source: Source, rows: Sequence[Rows], recipe: Recipe, console: C
     """The model with what `student.*` takes away; `rows` are those whose texts a trimmed vocabulary has to write."""
     if not is_cut(recipe.student):
         return source
-    if METHODS.part(recipe.method.name).keeps_base:
+    if recipe.method.quantize != "none":
         raise UsageError(
-            f"method {recipe.method.name} is saved without its base, and student.* makes one that is nowhere else",
-            hint="--method full, or leave out student.*",
+            "method.quantize keeps a base as its files have it, and student.* cuts one smaller", hint="leave one out"
         )
     steps: list[Callable[[nn.Module], None]] = [_Shrink(recipe.student, source.name, console)]
     if recipe.student.trim_vocabulary:

@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from ftcli.contract import Example, Rows
 from ftcli.data.examples import lengths
 from ftcli.data.token_cache import key_of, user_folder
+from ftcli.distillable import targets_of, texts_of
 from ftcli.distillation.distilled import Transfer
 from ftcli.distillation.store import AnswerStore, joined, parted
-from ftcli.distillation.teachers import Asked, Cached, Live, TeacherRows, unlabelled
+from ftcli.distillation.teachers import Asked, Cached, Live, TeacherRows
 from ftcli.engine.device import is_out_of_memory, too_large
 from ftcli.engine.evaluate import batches_by_length, encode_rows, tokens_per_batch
 from ftcli.engine.interrupt import StopRequest
@@ -26,12 +27,18 @@ from ftcli.errors import UsageError, did_you_mean, system_error
 from ftcli.models.states import PLAIN_ATTENTION, Capture, Real
 from ftcli.recipe.schema import Recipe
 from ftcli.runs.environment import model_fingerprint
+from ftcli.runs.speed import unanswered
 from ftcli.runs.trained import Trained, inherited, open_trained
 from ftcli.trackers.console import Console
 
 SELF = "self"
-ANSWERS_VERSION = 1
+FURTHER = ("unlabelled", "changed", "changed unlabelled")
+"""Splits a student is trained on beside the labelled rows."""
+ANSWERS_VERSION = 2
 """To be raised whenever the same question gets another answer than before: what was cached then no longer counts."""
+
+_LOOKED_AT = 8
+"""Rows whose targets are counted to know how many there are in all."""
 
 
 @dataclass
@@ -44,6 +51,11 @@ class Teacher:
     trained: Trained
     fingerprint: str
     asked: Asked
+
+    @property
+    def content(self) -> str:
+        """What a resumed run has to find unchanged: the weights, and what they count among several."""
+        return self.fingerprint if self.share == 1 else f"{self.fingerprint}*{self.share:g}"
 
     @property
     def model(self) -> nn.Module:
@@ -143,11 +155,14 @@ class Classroom:
         self._encoded: dict[tuple[int, str], Sequence[Example]] = {}
 
     def encoded(self, number: int, split: str) -> Sequence[Example]:
-        """A split as teacher `number` reads it."""
+        """A split as teacher `number` reads it; the training rows without answers where others beside have none."""
         if (number, split) not in self._encoded:
-            task = self.teachers[number].trained.task
-            rows = self.splits[split]
-            self._encoded[number, split] = encode_rows(lambda part: task.encode([unlabelled(r) for r in part]), rows)  # type: ignore[arg-type]
+            task, rows = self.teachers[number].trained.task, self.splits[split]
+            mixed = not self.recipe.distill.sequences and any(name in self.splits for name in FURTHER)
+            plain = mixed and split == "train"
+            self._encoded[number, split] = encode_rows(
+                lambda part: task.encode([unanswered(row, task.columns) for row in part] if plain else part), rows
+            )
         return self._encoded[number, split]
 
     def seats(self, splits: Sequence[str], rows_seen: int) -> list[TeacherRows]:
@@ -184,16 +199,22 @@ class Classroom:
 
     def size(self, number: int, splits: Sequence[str]) -> int:
         """Bytes of all answers, near enough."""
-        config: Any = getattr(self.teachers[number].model, "config")  # noqa: B009
+        task, model = self.teachers[number].trained.task, self.teachers[number].model
+        config: Any = getattr(model, "config")  # noqa: B009
         entries = self.teachers[number].asked.capture.wanted
-        per_row = 4 * config.num_labels + 4 * config.hidden_size * sum(entry.startswith("first.") for entry in entries)
-        by_token = sum(not entry.startswith("first.") for entry in entries)
+        of_texts = sum(entry.startswith("first.") for entry in entries)
+        width = config.hidden_size if entries else 0
         found = 0
         for split in splits:
-            found += per_row * len(self.splits[split])
-            if by_token:
-                tokens = int(lengths(self.encoded(number, split)).sum())
-                found += 2 * config.hidden_size * by_token * tokens
+            examples = self.encoded(number, split)
+            some = [examples[row] for row in range(min(len(examples), _LOOKED_AT))]
+            batch, tokens = task.collate(some), int(lengths(examples).sum())
+            targets, texts = (sum(of(task, batch, len(some))) / len(some) for of in (targets_of, texts_of))
+            choices = len(getattr(task, "labels", ())) or tokens / len(examples)
+            if hasattr(task, "tell"):
+                choices = config.vocab_size
+            by_row = 4 * targets * choices + 4 * texts * width * of_texts
+            found += int(by_row * len(examples)) + 2 * width * (len(entries) - of_texts) * tokens
         return found
 
     def store(self, number: int, split: str) -> AnswerStore:
@@ -228,9 +249,10 @@ class Classroom:
     def _key(self, teacher: Teacher, rows: Rows, names: Sequence[str]) -> str:
         task, config = teacher.trained.task, getattr(teacher.model, "config")  # noqa: B009
         encoding = task.encoding()
-        if encoding is None:  # images: what the processor does is in its settings
+        if encoding is None:  # images and sounds: what the processor does is in its settings
             processor: Any = teacher.trained.source.processor
-            encoding = {"processor": hashlib.sha256(str(processor).encode()).hexdigest()}
+            said = f"{getattr(processor, 'extractor', processor)} {teacher.trained.recipe.audio.max_seconds}"
+            encoding = {"processor": hashlib.sha256(said.encode()).hexdigest()}
         return key_of(
             {
                 "version": ANSWERS_VERSION,
@@ -248,14 +270,17 @@ class Classroom:
     def ask(self, number: int, examples: Sequence[Example], rows: Sequence[int]) -> list[dict[str, Tensor]]:
         """Each row's answers, on the host, in order; a batch that does not fit into memory is halved."""
         asked = self.teachers[number].asked
-        part = [unlabelled(examples[row]) for row in rows]
+        part = [examples[row] for row in rows]
         found: list[dict[str, Tensor]] = [{}] * len(part)
         most = tokens_per_batch(asked.device)
         waiting = list(batches_by_length(lengths(part), self.recipe.teacher.batch_size, most))[::-1]
         while waiting:
             places = waiting.pop()
             batch = asked.task.collate([part[int(i)] for i in places])
-            real = Real.of(batch, asked.tokens_per_row)
+            counts = {"targets": targets_of(asked.task, batch, len(places))}
+            if asked.capture.wanted:
+                counts["texts"] = texts_of(asked.task, batch, len(places))
+                counts["tokens"] = in_rows(Real.of(batch, asked.tokens_per_row).lengths, counts["texts"])
             try:
                 answers = {name: x.cpu() for name, x in asked(batch).items()}
             except (RuntimeError, MemoryError) as error:
@@ -265,13 +290,13 @@ class Classroom:
                     raise too_large(asked.device, batch) from None
                 waiting += [places[len(places) // 2 :], places[: len(places) // 2]]
                 continue
-            for i, answer in zip(places, parted(answers, real.lengths), strict=True):
+            for i, answer in zip(places, parted(answers, counts), strict=True):
                 found[int(i)] = answer
         return found
 
-    def logits(self, split: str) -> list[Tensor]:
-        """(rows, classes) of each teacher on a split, from the cache where there is one."""
-        kept: list[Tensor] = []
+    def soft(self, split: str) -> list[list[Tensor]]:
+        """Soft answers of each teacher to each row of a split, from the cache where there is one."""
+        found: list[list[Tensor]] = []
         for number in range(len(self.teachers)):
             capture = self.teachers[number].asked.capture
             wanted, capture.wanted = capture.wanted, []
@@ -284,8 +309,15 @@ class Classroom:
                     each = [store.row(row) for row in range(store.count)]
             finally:
                 capture.wanted = wanted
-            kept.append(torch.stack([answer["logits"] for answer in each]))
-        return kept
+            found.append([answer["logits"] for answer in each])
+        return found
+
+
+def in_rows(lengths: Sequence[int], texts: Sequence[int]) -> list[int]:
+    """Tokens of rows, out of those of their texts."""
+    ends = np.cumsum([0, *lengths])[np.cumsum([0, *texts])]
+    found: list[int] = np.diff(ends).tolist()
+    return found
 
 
 def plain(model: nn.Module) -> bool:

@@ -37,10 +37,11 @@ from ftcli.data.texts import PAD_TO_MULTIPLE, pad, settings
 from ftcli.errors import UsageError
 from ftcli.losses.next_token import by_row, told
 from ftcli.models.decoder import Probe, go_on, tokens_told
-from ftcli.models.heads import head_at_places
+from ftcli.models.heads import at_places, head_at_places
 from ftcli.models.load import Source, load_weights
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.recipe.schema import Recipe
+from ftcli.tasks.soft import SoftTexts
 from ftcli.tasks.tables import worded
 from ftcli.tasks.task import saved_facts
 from ftcli.tasks.writer import Writer
@@ -56,7 +57,7 @@ _SHOWN = 300
 """Letters of what is asked that are shown, its end."""
 
 
-class CausalLM(Writer):
+class CausalLM(SoftTexts, Writer):
     """The next token, for every token of an answer."""
 
     name = "causal-lm"
@@ -203,6 +204,12 @@ class CausalLM(Writer):
         with known_rows(batch["rows"]):
             said = tokens_told(model, inputs, batch["places"], plain_head=self._plain_head)
         return told(*said, batch["labels"], smoothing=0.0)
+
+    def tell(self, model: Any, batch: Batch) -> dict[str, Any]:
+        """What became of the answers' tokens, and of each all that could have: ``logits`` (tokens, vocabulary)."""
+        with known_rows(batch["rows"]), at_places(batch["places"]):
+            logits = model(**{name: batch[name] for name in ("input_ids", "attention_mask")}).logits[0]
+        return {**told(logits, None, batch["labels"]), "logits": logits}
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Any]:
         return {"loss": outputs["loss"]}

@@ -16,6 +16,7 @@ from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source
 from ftcli.models.transfer import label_names
 from ftcli.recipe.schema import Recipe
+from ftcli.tasks.soft import SoftOutputs
 from ftcli.tasks.task import BaseTask, with_head
 
 LABEL = Column(
@@ -28,7 +29,7 @@ LABEL = Column(
 )  # fmt: skip
 
 
-class Classification(BaseTask):
+class Classification(SoftOutputs, BaseTask):
     """Softmax and cross-entropy over a fitted label set; the head is the architecture's own.
 
     Subclasses give `name`, `columns`, `main_metric`, `auto_class`, and the way from rows to the model's inputs.

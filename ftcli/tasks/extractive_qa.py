@@ -23,13 +23,14 @@ from ftcli.models.load import Source
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.found_spans import best_spans, separator, trimmed
+from ftcli.tasks.soft import SoftSpans
 from ftcli.tasks.tables import answered
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 
 HALF = 0.5
 
 
-class ExtractiveQA(BaseTask):
+class ExtractiveQA(SoftSpans, BaseTask):
     """The architecture's own head, which scores each token as the first and as the last of the answer.
 
     A context that is longer than the model takes is read in windows that overlap, each with the question before it.

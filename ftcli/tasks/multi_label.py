@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
 from ftcli.contract_options import Verdict
 from ftcli.data.texts import TEXT
+from ftcli.distillable import SoftForm
 from ftcli.errors import DataError
 from ftcli.losses.supervised import binary_cross_entropy
 from ftcli.models.load import Source
 from ftcli.recipe.schema import Recipe
+from ftcli.tasks.soft import SoftOutputs
 from ftcli.tasks.tables import class_columns, label_lists, named_pair, one_text, told_apart
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 from ftcli.tasks.text_inputs import TextInputs
@@ -31,13 +33,14 @@ LABELS = Column(
 HALF = 0.5
 
 
-class MultiLabel(TextInputs, BaseTask):
+class MultiLabel(TextInputs, SoftOutputs, BaseTask):
     """A sigmoid and binary cross-entropy per label; each has the threshold that serves its F1 best."""
 
     name = "multi-label"
     columns: tuple[Column, ...] = (TEXT, LABELS)
     main_metric = "average_precision"
     settles = True
+    soft_form = SoftForm("sigmoid")
 
     def __init__(self, tokenizer: Any, max_length: int, recipe: Recipe | None = None) -> None:
         super().__init__(recipe)

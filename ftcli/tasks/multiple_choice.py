@@ -14,17 +14,19 @@ from transformers import AutoModelForMultipleChoice
 from ftcli.contract import Batch, Claim, Column, Evaluation, Example, Outputs, Prediction, Problem, Row, Rows, Table
 from ftcli.contract_options import Verdict
 from ftcli.data.choices import BEFORE, BEGIN, CHOICES, LABEL, QUESTION, choices_of, place_of
+from ftcli.distillable import SoftForm
 from ftcli.errors import DataError
 from ftcli.losses.supervised import cross_entropy
 from ftcli.models.load import Source
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.listed import in_rows, joined, parted, refuse_windows
+from ftcli.tasks.soft import SoftOutputs
 from ftcli.tasks.tables import choosing
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 from ftcli.tasks.text_inputs import TextInputs
 
 
-class MultipleChoice(TextInputs, BaseTask):
+class MultipleChoice(TextInputs, SoftOutputs, BaseTask):
     """The architecture's own head, one number for each choice read together with the question; a softmax over those of
     a row, which may be of any number."""
 
@@ -32,6 +34,7 @@ class MultipleChoice(TextInputs, BaseTask):
     columns: tuple[Column, ...] = (QUESTION, BEFORE, BEGIN, CHOICES, LABEL)
     main_metric = "accuracy"
     auto_class = AutoModelForMultipleChoice
+    soft_form = SoftForm("softmax", ragged=True)
     long_hint = ""
 
     def __init__(self, tokenizer: Any, max_length: int, recipe: Recipe | None = None) -> None:
@@ -150,6 +153,11 @@ class MultipleChoice(TextInputs, BaseTask):
         """(rows, most choices of one) fp32; -inf where a row has fewer."""
         each = super().forward(model, {k: v[:, None] if k in self._model_inputs else v for k, v in batch.items()})
         return in_rows(each.squeeze(-1), batch["slots"], batch["per_row"])
+
+    def texts_per_row(self, batch: Batch) -> list[int]:
+        """Choices of each row."""
+        found: list[int] = batch["per_row"]
+        return found
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         return {"loss": cross_entropy(outputs, batch["labels"])}

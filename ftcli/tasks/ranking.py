@@ -15,6 +15,7 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from ftcli.contract import Batch, Claim, Column, Example, Outputs, Prediction, Row, Rows, Table
 from ftcli.data.groups import CANDIDATES, LABEL, NEGATIVES, POSITIVES, QUERY, gather, group_fault, group_of, key_of
 from ftcli.data.tokens import as_bits, from_bits
+from ftcli.distillable import SoftForm
 from ftcli.errors import DataError, UsageError
 from ftcli.losses.ranking import listwise, pointwise
 from ftcli.models.load import Source, load_weights
@@ -23,6 +24,7 @@ from ftcli.models.vectors import pooled, usage
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.listed import in_rows, joined, parted, refuse_windows
 from ftcli.tasks.ranking_scores import RankingScores
+from ftcli.tasks.soft import SoftOutputs
 from ftcli.tasks.tables import ranked
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 from ftcli.tasks.text_inputs import TextInputs
@@ -31,7 +33,7 @@ SHOWN_OF_A_FILE = 10
 OFFERED_AT_A_TIME = 64
 
 
-class Ranking(RankingScores, TextInputs, BaseTask):
+class Ranking(RankingScores, TextInputs, SoftOutputs, BaseTask):
     """Rows are queries with all their candidates.
 
     A bi-encoder is the architecture without a head: a text is the mean of its tokens' outputs (or its first token's),
@@ -60,6 +62,8 @@ class Ranking(RankingScores, TextInputs, BaseTask):
     def _set(self, bi: bool, pooling: str, loss: str) -> None:
         self.bi, self.pooling = bi, pooling
         self.pointwise = not bi and loss == "pointwise"
+        # What a bi-encoder learns from depends on the other rows of a batch.
+        self.soft_form = None if bi else SoftForm("sigmoid" if self.pointwise else "softmax", ragged=True)
         self.first_only = not bi or pooling == "cls"
         self.rows_meet = bi
         """True where the rows of a forward pass take part in each other's losses: fewer rows are another loss."""
@@ -240,6 +244,10 @@ class Ranking(RankingScores, TextInputs, BaseTask):
             for i, vector in zip(chosen, self._vectors(model, batch), strict=True):
                 found[i] = vector
         return torch.stack([vector for vector in found if vector is not None])
+
+    def texts_per_row(self, batch: Batch) -> list[int]:
+        """Candidates of each query, and of a bi-encoder itself."""
+        return [self.bi + count for count in batch["per_row"]]
 
     def losses(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         if self.bi:

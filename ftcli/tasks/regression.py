@@ -26,6 +26,7 @@ from ftcli.contract import (
 )
 from ftcli.data.texts import FIRST, SECOND, TEXT
 from ftcli.data.tokens import as_bits, from_bits
+from ftcli.distillable import SoftForm
 from ftcli.errors import DataError
 from ftcli.losses.supervised import distance
 from ftcli.models.load import Source
@@ -103,9 +104,9 @@ class Regression(TextInputs, BaseTask):
 
     def build_model(self, source: Source) -> tuple[nn.Module, list[str]]:
         """The model with a head of one output, and the parameters that start fresh."""
+        known = saved_facts(source.config)
         model, fresh, self.head_note = with_head(source, self.auto_class, ["LABEL_0"], "regression", self._facts())
         if not fresh and not source.from_scratch:  # a head that tells numbers already goes on telling those
-            known = saved_facts(source.config)
             self.mean, self.std = float(known.get("mean", 0.0)), float(known.get("std", 1.0))
         self.prepare(model)
         return model, fresh
@@ -153,6 +154,20 @@ class Regression(TextInputs, BaseTask):
         settings = self.recipe.regression
         true = (batch["labels"] - self.mean) / self.std
         return {"loss": distance(outputs.squeeze(-1), true, settings.loss, settings.huber_delta)}
+
+    @property
+    def soft_form(self) -> SoftForm:
+        """Numbers as they are told, compared in the unit that they are learnt in."""
+        return SoftForm("number", unit=self.std)
+
+    def soft(self, outputs: Outputs, batch: Batch) -> Tensor:
+        """(rows, 1)."""
+        found: Tensor = self.mean + self.std * outputs.to(torch.float32)
+        return found
+
+    def outputs_of(self, soft: Tensor, batch: Batch) -> Outputs:
+        """The numbers as the model gives them."""
+        return (soft - self.mean) / self.std
 
     def decode(self, outputs: Outputs, batch: Batch) -> list[Prediction]:
         return [{"prediction": self.mean + self.std * number} for number in outputs.float().squeeze(-1).cpu().tolist()]

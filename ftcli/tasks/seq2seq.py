@@ -22,6 +22,7 @@ from ftcli.models.decoder import go_on
 from ftcli.models.heads import at_places, head_at_places
 from ftcli.models.load import Source, load_weights
 from ftcli.recipe.schema import Recipe
+from ftcli.tasks.soft import SoftTexts
 from ftcli.tasks.tables import worded
 from ftcli.tasks.task import saved_facts
 from ftcli.tasks.writer import Writer
@@ -52,7 +53,7 @@ SHOWN = 3
 """Rows of a report whose texts are shown."""
 
 
-class Seq2Seq(Writer):
+class Seq2Seq(SoftTexts, Writer):
     """The next token of the target, for every token of it, from the source and the target so far."""
 
     name = "seq2seq"
@@ -194,15 +195,20 @@ class Seq2Seq(Writer):
     def forward(self, model: nn.Module, batch: Batch) -> Outputs:
         """Where there are targets, what became of their tokens; where nothing is learnt, also ``written`` (rows,
         tokens), unless the state is to be chosen by its loss and this is no more than that."""
-        read = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        read = _read(batch)
         if "labels" not in batch:
             return {"written": self._write(model, read)}
-        with at_places(batch["places"]):
-            logits = model(**read, decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits[0]
-        found: dict[str, Any] = told(logits, None, batch["labels"], smoothing=self._smoothing)
+        found = self.tell(model, batch)
+        del found["logits"]
         if not torch.is_grad_enabled() and not (self.rehearsal and self.recipe.eval.metric == "loss"):
             found["written"] = self._write(model, read)
         return found
+
+    def tell(self, model: Any, batch: Batch) -> dict[str, Any]:
+        """What became of the targets' tokens, and of each all that could have: ``logits`` (tokens, vocabulary)."""
+        with at_places(batch["places"]):
+            logits = model(**_read(batch), decoder_input_ids=batch["decoder_input_ids"], use_cache=False).logits[0]
+        return {**told(logits, None, batch["labels"], smoothing=self._smoothing), "logits": logits}
 
     @property
     def _smoothing(self) -> float:
@@ -269,6 +275,10 @@ class Seq2Seq(Writer):
     def asked(self, row: Row) -> tuple[str, Row] | None:
         """What a text is to be written from, and the row without that text."""
         return str(row["source"])[:_SHOWN_LETTERS], {"source": row["source"]}
+
+
+def _read(batch: Batch) -> Batch:
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
 
 _SHOWN_LETTERS = 300

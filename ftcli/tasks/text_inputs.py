@@ -139,5 +139,9 @@ class TextInputs:
         parts: tuple[Tensor, ...] = torch.split(logits, counts)
         return torch.stack([p.mean(0) if self.recipe.long.pooling == "mean" else p.amax(0) for p in parts])
 
+    def texts_per_row(self, batch: Batch) -> list[int]:
+        """Windows of each row."""
+        return batch.get("windows") or [1] * len(batch["input_ids"])
+
     def _of_model(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         return {k: v for k, v in batch.items() if k in self._model_inputs and k != "labels"}

@@ -23,11 +23,12 @@ from ftcli.models.load import Source
 from ftcli.models.unpadded import FlatRows, known_rows
 from ftcli.recipe.schema import Recipe
 from ftcli.tasks.schemes import MARKS, breaks, detect, tag_fault, written
+from ftcli.tasks.soft import SoftTags
 from ftcli.tasks.tables import tagged
 from ftcli.tasks.task import BaseTask, saved_facts, with_head
 
 
-class TokenClassification(BaseTask):
+class TokenClassification(SoftTags, BaseTask):
     """The architecture's own head over tokens. The first token of a word has the word's tag, its others none.
 
     Entities are learnt as BIO whatever scheme the data is in, and predicted in the data's own. Rows longer than the
@@ -204,6 +205,7 @@ class TokenClassification(BaseTask):
         has = np.concatenate(found) >= 0
         spots = np.concatenate([places + offset for places, offset in zip(found, offsets, strict=True)])[has]
         batch["per_row"] = [len(places) for places in found]
+        batch["windows"] = [len(e["windows"]) for e in examples]
         batch["has"] = has
         batch["places"] = torch.from_numpy(real[spots])
         if "tags" in examples[0]:

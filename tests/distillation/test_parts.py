@@ -51,7 +51,8 @@ def test_ramps() -> None:
 
 
 def answers(row: int, length: int) -> dict[str, torch.Tensor]:
-    return {"logits": torch.full((3,), float(row)), "hidden.2": torch.full((length, 4), row / 8, dtype=torch.float16)}
+    soft = torch.full((1 + row % 2, row % 4), float(row))  # targets and choices of its own, maybe none
+    return {"logits": soft, "hidden.2": torch.full((length, 4), row / 8, dtype=torch.float16)}
 
 
 def test_answers_are_found_again_and_what_is_damaged_counts_as_missing(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_answers_are_found_again_and_what_is_damaged_counts_as_missing(tmp_path:
     assert not again.missing()
     for row in (0, 7, PORTION - 1, PORTION, count - 1):
         found = again.row(row)
-        assert torch.equal(found["logits"], torch.full((3,), float(row)))
+        assert torch.equal(found["logits"], torch.full((1 + row % 2, row % 4), float(row)))
         assert found["hidden.2"].shape == (1 + row % 3, 4)
     file = sorted((tmp_path / "key").iterdir())[0]
     file.write_bytes(file.read_bytes()[:-10])
@@ -99,7 +100,7 @@ def test_changed_copies_depend_on_seed_and_row_alone() -> None:
 
 
 def test_rows_of_another_split_are_left_out() -> None:
-    kept, left = without(texts("a", "b", "c"), [texts("b"), texts("c", "d")], "text")
+    kept, left = without(texts("a", "b", "c"), [texts("b"), texts("c", "d")], ["text"])
     assert kept.column("text") == ["a"]
     assert left == 2
 

@@ -369,8 +369,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, trained_run: Path, reviews_dir: 
         (("--until", "f1 >= 0.5", "--set", "student.ladder=[layers=1]"), "nothing is measured as 'f1'"),
         (("--until", "f1_macro >= 0.5", "--set", "student.ladder=[depth=1]"), "'depth=1' in 'depth=1'"),
         (tuple(asked("student.layers=1", "distill.relation_heads=3", "distill.relations=1")), "does not divide"),
-        (tuple(asked("student.layers=1", "long=windows")), "windows cannot be distilled yet"),
-        (("--task", "regression", *asked("student.layers=1")), "regression cannot be distilled yet"),
+        (("--task", "regression", *asked("student.layers=1")), "does text-classification, the student regression"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(
@@ -404,6 +403,28 @@ def test_a_teacher_that_is_an_adapter_beside_its_base(tmp_path: Path, tiny_bert_
     assert own["size_bytes"] < teacher["size_bytes"]
     scored = run_cli("evaluate", "run", "--data", str(reviews_dir), "--json", cwd=tmp_path)
     assert json.loads(scored.stdout)["metrics"] == report["metrics"]
-    refused = distill(tmp_path, tmp_path / "lora", reviews_dir, "no", "--method", "lora", *asked("student.layers=1"))
-    assert refused.code == 2
-    assert "saved without its base" in refused.stderr
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_a_cut_student_that_an_adapter_is_learnt_beside(
+    method: str, tmp_path: Path, trained_run: Path, reviews_dir: Path
+) -> None:
+    """What it was cut to is the base of what was learnt, and goes wherever the run folder goes."""
+    settings = asked("student.layers=1", "student.ffn=0.5", "student.trim_vocabulary=true")
+    report = made(tmp_path, trained_run, reviews_dir, "run", "--method", method, *settings, "--baseline", steps="12")
+    told = json.loads((tmp_path / "run" / "model" / "base.json").read_text())
+    assert told["relative"] == "../base"
+    (tmp_path / "run").rename(tmp_path / "moved")
+    scored = run_cli("evaluate", "moved", "--data", str(reviews_dir), "--json", cwd=tmp_path)
+    assert scored.code == 0, scored.stderr
+    assert json.loads(scored.stdout)["metrics"] == pytest.approx(report["metrics"])
+    alone = run_cli("evaluate", "moved/baseline", "--data", str(reviews_dir), "--json", cwd=tmp_path)
+    assert json.loads(alone.stdout)["metrics"] == pytest.approx(report["distillation"]["models"][2]["metrics"])
+    if method == "lora":
+        tuned = run_cli(
+            "finetune", "--model", "moved", "--data", str(reviews_dir), "--max-steps", "2", "--out", "on", cwd=tmp_path
+        )  # fmt: skip
+        assert tuned.code == 0, tuned.stderr
+        refused = distill(tmp_path, trained_run, reviews_dir, "no", "--method", method, *settings,
+                          *asked("method.quantize=nf4"))  # fmt: skip
+        assert refused.code == 2, refused.stderr

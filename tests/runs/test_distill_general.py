@@ -118,8 +118,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(folder: Path) -> None:
     ("more", "said"),
     [
         (("--objective", "denoising"), "objective denoising cannot be distilled"),
-        (("--teacher", "self"), "teacher.name self is for classification"),
-        (("--set", "distill.augment=1"), "distill.augment is for classification"),
+        (("--teacher", "self"), "teacher.name self is for tasks"),
+        (("--set", "distill.augment=1"), "distill.augment is for tasks"),
         (("--student", "preset:bert-tiny", "--set", "pretrain.z_loss=1"), "pretrain.z_loss"),
     ],
 )

@@ -55,6 +55,8 @@ class Sample:
     suffix: str = ".jsonl"
     adaptable: bool = True
     """Whether LoRA and its like apply."""
+    student: Sequence[str] = ("--set", "student.layers=1", "--set", "distill.hidden=1")
+    """A small student, and what it has in common with its teacher beside answers."""
 
     def data(self, folder: Path, **splits: Sequence[JsonRow]) -> Path:
         """A folder of split files."""
@@ -235,6 +237,9 @@ SAMPLES: dict[str, Sample] = {
         partial(replies, asked="de", answer="en"), "chrf", 90, "en", [({"de": ""}, "empty"), ({"en": 3}, "number")],
         {"de": "电影很好看 🎬"}, ["a good film", "a rude plot"], model="t5",
         options=(*LEARNS, "--epochs", "120", "--set", "eval.every=120", "--set", "seq2seq.max_target_length=12"),
+        student=("--student", "preset:t5-tiny", "--set",
+                 "model.config={d_model: 16, d_kv: 8, d_ff: 32, num_layers: 1, num_decoder_layers: 1}",
+                 "--set", "seq2seq.max_target_length=12"),
     ),
     "causal-lm": Sample(
         partial(replies, asked="prompt", answer="response"), "token_accuracy", 0.95, "response",
@@ -256,6 +261,8 @@ SAMPLES: dict[str, Sample] = {
         ("--epochs", "20", "--lr", "3e-3", "--batch-size", "8", "--set", "eval.every=30",
          "--set", "audio.augment=false", "--set", "model.config={encoder_layers: 1, d_model: 32, encoder_ffn_dim: 64}"),
         write_parquet, ".parquet", adaptable=False,
+        student=("--student", "preset:whisper-digits", "--set",
+                 "model.config={encoder_layers: 1, d_model: 16, encoder_ffn_dim: 32}"),
     ),
     "object-detection": Sample(
         shapes, "map_50", 0.6, "objects",

@@ -21,6 +21,7 @@ from tests.tasks.samples import SAMPLES, Sample
 from tests.tiny import KINDS, Done, run_cli, tiny_model
 
 ADAPTABLE = sorted(name for name in SAMPLES if SAMPLES[name].adaptable)
+DISTILLABLE = sorted(name for name in TASKS if hasattr(TASKS.part(name), "soft"))
 TEXTS = sorted(name for name in SAMPLES if SAMPLES[name].model == "bert")
 
 
@@ -230,3 +231,41 @@ def test_adapted_by_lora(name: str, learnt: Any, tmp_path: Path) -> None:
     said = run_cli("predict", str(tmp_path / "run"), "-q", stdin=json.dumps(row))
     assert said.code == 0, said.stderr
     assert all(key in json.loads(said.stdout) for key in it.sample.keys)
+
+
+@pytest.mark.parametrize("name", DISTILLABLE)
+def test_learnt_from_a_teacher(name: str, learnt: Any, tmp_path: Path) -> None:
+    """A student that is its teacher has nothing to learn from its answers; a small one is a run like any other."""
+    it = learnt(name)
+
+    def distil(out: str, *more: str) -> Done:
+        return run_cli(
+            "distill", "--teacher", str(it.run), "--data", str(it.data), "--out", str(tmp_path / out), "--batch-size",
+            "8", "--lr", "1e-3", "--set", "eval.bootstrap=0", "--set", f"teacher.cache={tmp_path / 'answers'}",
+            "--set", "log.every=1", *more,
+        )  # fmt: skip
+
+    if name == "ranking":  # the sample's is a bi-encoder
+        refused = distil("refused", *it.sample.student)
+        assert refused.code == 2
+        assert "ranking by a bi-encoder cannot be distilled" in refused.stderr
+        return
+    same = distil(
+        "same", "--student", str(it.run), "--max-steps", "1", "--set", "distill.labels=0", "--set",
+        "regularize.dropout=0", "--set", "teacher.cache=none",
+    )  # fmt: skip
+    assert same.code == 0, same.stderr
+    first = json.loads((tmp_path / "same" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert first["loss"] == pytest.approx(0, abs=1e-5)
+    done = distil("run", *it.sample.student, "--max-steps", "6", "--set", "train.epochs=9", "--json")
+    found = metrics(done)
+    about = json.loads(done.stdout)["distillation"]
+    assert [model["role"] for model in about["models"]] == ["teacher", "student"]
+    whole = json.loads((it.run / "report.json").read_text(encoding="utf-8"))["metrics"]
+    assert about["models"][0]["metrics"] == pytest.approx(whole, rel=1e-4, nan_ok=True), "as it is evaluated by itself"
+    assert about["models"][1]["parameters"] < about["models"][0]["parameters"]
+    again = metrics(run_cli("evaluate", str(tmp_path / "run"), "--data", str(it.data), "--json", "-q"))
+    assert again == pytest.approx(found, rel=1e-5, nan_ok=True)
+    if it.sample.suffix == ".parquet":  # whatever stands for a processor's settings is the same the next time
+        cached = distil("cached", *it.sample.student, "--max-steps", "1")
+        assert "on train: from the cache" in cached.stderr

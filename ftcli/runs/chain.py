@@ -16,6 +16,7 @@ from typing import Any
 from ftcli.data.corpus import mixed
 from ftcli.data.corpus_sources import open_corpus
 from ftcli.data.sources import open_source
+from ftcli.engine import world
 from ftcli.engine.checkpoint import link_or_copy
 from ftcli.engine.interrupt import StopRequest
 from ftcli.errors import FtcliError, UsageError
@@ -29,7 +30,7 @@ from ftcli.reports.json_report import dumps
 from ftcli.runs import training
 from ftcli.runs.environment import prepare_process
 from ftcli.runs.failures import naming, stoppable
-from ftcli.runs.folder import STAGES, RunFolder, open_folder, write_whole
+from ftcli.runs.folder import STAGES, RunFolder, open_together, write_whole
 from ftcli.runs.names import check_names
 from ftcli.runs.parts import require
 from ftcli.runs.resume import differences, nothing_left
@@ -65,14 +66,14 @@ def run(chain: Chain, console: Console, *, resume: bool = False, deadline: float
         check_stages(chain)
     first, last = chain.stages[0].recipe, chain.stages[-1].recipe
     began = partial(begun_as, chain=chain) if resume else None
-    folder = open_folder(chain.out, chain.command, str(first.model.name), str(last.data.name), resumes=began)
+    folder = open_together(chain.out, chain.command, str(first.model.name), str(last.data.name), resumes=began)
     with folder.locked(console.note):
         if resume:
             check_same(folder.path, chain)
-            if folder.finished and all(nothing_left(*own) for own in stage_runs(folder.path, chain)):
+            if world.led(lambda: folder.finished and all(nothing_left(*own) for own in stage_runs(folder.path, chain))):
                 console.info(f"{folder.path} is finished already; nothing to resume")
                 return Result(folder, None)
-        folder.open_log()
+        folder.open_log(world.rank())
         try:
             with StopRequest(deadline) as stop, stoppable(stop, folder.path):
                 console.info(f"run folder {folder.path}: {len(chain.stages)} stages")
@@ -81,7 +82,7 @@ def run(chain: Chain, console: Console, *, resume: bool = False, deadline: float
                 for number in range(1, len(chain.stages) + 1):
                     stop.leave_if_due()
                     reports.append(run_stage(chain, number, folder.path, console, deadline))
-                report = publish(chain, folder, reports)
+                report = world.led(lambda: publish(chain, folder, reports))
         except (FtcliError, KeyboardInterrupt) as error:
             logging.getLogger(__name__).error("%s: %s", type(error).__name__, error)
             discard_if_empty(folder)
@@ -96,8 +97,8 @@ def run_stage(chain: Chain, number: int, run: Path, console: Console, deadline: 
     what = f"{stage.command} {recipe.model.name} on {recipe.data.name}"
     console.info(f"\n{told(number, stage.name)} of {len(chain.stages)}: {what}")
     _, steps = steps_of(stage, recipe)
-    begun = (place / "recipe.yaml").is_file()
-    if not begun:
+    begun = world.led((place / "recipe.yaml").is_file)
+    if not begun and world.leads():
         shutil.rmtree(place, ignore_errors=True)  # what was half copied out of the cache
     with naming(told(number, stage.name), place, run):
         result = training.run(
@@ -235,6 +236,9 @@ def _kinds(chain: Chain) -> list[tuple[str, str]]:
 
 def discard_if_empty(folder: RunFolder) -> None:
     """Remove a chain's folder in which no stage got anywhere."""
+    if not world.leads():
+        folder.close_log()
+        return
     if not (folder.path / STAGES).is_dir():
         (folder.path / "recipe.yaml").unlink(missing_ok=True)
     folder.discard_if_empty()

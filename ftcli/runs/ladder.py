@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ftcli.engine import world
 from ftcli.engine.checkpoint import link_or_copy
 from ftcli.errors import Interrupted, Stopped, UsageError
 from ftcli.metrics.gates import check, failures
@@ -18,7 +19,7 @@ from ftcli.recipe.schema import Recipe
 from ftcli.reports.distillation import write_frontier
 from ftcli.runs.chain import move_base
 from ftcli.runs.environment import prepare_process
-from ftcli.runs.folder import RunFolder, open_folder
+from ftcli.runs.folder import RunFolder, open_together
 from ftcli.runs.parts import require
 from ftcli.runs.results import write_reports
 from ftcli.runs.resume import begun_as
@@ -51,13 +52,13 @@ def climb(recipe: Recipe, console: Console, *, resume: bool, deadline: float | N
             hint="--set 'student.ladder=[layers=1, layers=2, layers=3]', small ones first",
         )
     model, data = require(recipe)
-    folder = open_folder(
+    folder = open_together(
         recipe.out, "distill", model, data, resumes=partial(begun_as, recipe=recipe) if resume else None
     )
     with folder.locked(console.note):
-        if resume and folder.finished:
+        if resume and world.led(lambda: folder.finished):
             return Result(folder, None)
-        folder.open_log()
+        folder.open_log(world.rank())
         write_recipe(folder, recipe)
         try:
             report = _climb(recipe, clauses, folder, console, deadline)
@@ -82,8 +83,9 @@ def _climb(
             **{key.replace(".", "__"): value for key, value in settings.items()},
         )  # fmt: skip
         console.info(f"student {number}: {text}")
-        result = one(own, console, resume=(path / "recipe.yaml").is_file(), deadline=deadline)
-        report = result.report or json.loads((path / "report.json").read_text(encoding="utf-8"))
+        result = one(own, console, resume=world.led((path / "recipe.yaml").is_file), deadline=deadline)
+        # What the first process measured decides: no two take the same time.
+        report = world.from_lead(result.report) or json.loads((path / "report.json").read_text(encoding="utf-8"))
         of_teacher, measured = measures(report, "teacher"), measures(report, "student")
         checked = check(gates(clauses, of_teacher), measured)
         if frontier and measured["parameters"] < frontier[-1]["measured"]["parameters"]:
@@ -107,10 +109,11 @@ def _climb(
         "chosen": frontier[shown]["student"] if met else None,
         "teacher_measured": measures(report, "teacher"),
     }
-    if met:
+    if met and world.leads():
         _take_over(folder, folder.path / frontier[shown]["run"], recipe)
     try:
-        write_frontier(report["distillation"], folder.path / PICTURE)
+        if world.leads():
+            write_frontier(report["distillation"], folder.path / PICTURE)
     except (ImportError, OSError) as error:
         console.warn(f"{PICTURE} could not be drawn ({error})")
     write_reports(folder.path, report)

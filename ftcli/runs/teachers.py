@@ -18,6 +18,7 @@ from ftcli.distillable import targets_of, texts_of
 from ftcli.distillation.distilled import Transfer
 from ftcli.distillation.store import AnswerStore, joined, parted
 from ftcli.distillation.teachers import Asked, Cached, Live, TeacherRows
+from ftcli.engine import world
 from ftcli.engine.device import is_out_of_memory, too_large
 from ftcli.engine.evaluate import batches_by_length, encode_rows, tokens_per_batch
 from ftcli.engine.interrupt import StopRequest
@@ -219,6 +220,9 @@ class Classroom:
 
     def store(self, number: int, split: str) -> AnswerStore:
         """A split's answers on disk, what is missing asked for now. Raises Leave where the run is to stop."""
+        return world.first_of_host(lambda: self._store(number, split))
+
+    def _store(self, number: int, split: str) -> AnswerStore:
         teacher, rows = self.teachers[number], self.splits[split]
         asked, cache = teacher.asked, self.recipe.teacher.cache
         folder = Path(cache).expanduser() if cache not in (None, "none") else user_folder() / "teachers"

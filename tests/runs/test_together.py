@@ -169,3 +169,18 @@ def test_sigterm_to_one_stops_all_and_any_number_goes_on(
         else:
             run_together(size, "finetune", *more, cwd=tmp_path)
         like_alone(copy, alone)
+
+
+def test_a_chain_of_stages(tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "chain.yaml"
+    common = f"model: {tiny_bert_dir}\ndata: {reviews_dir}\nstage_cache: none\n"
+    stages = (
+        "stages:\n  - {name: large, train: {max_steps: 4}}\n"
+        "  - {name: small, command: distill, teacher: large, student: {layers: 1}, train: {max_steps: 3}}\n"
+    )
+    recipe.write_text(common + stages, encoding="utf-8")
+    for size, name in ((1, "one"), (2, "two")):
+        run_together(size, "distill", str(recipe), "--out", str(tmp_path / name), cwd=tmp_path)
+    found = [json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")) for name in ("one", "two")]
+    assert found[1]["metrics"] == pytest.approx(found[0]["metrics"], abs=1e-4)
+    assert (tmp_path / "two" / "model" / "model.safetensors").is_file()

@@ -184,3 +184,12 @@ def test_a_chain_of_stages(tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Pat
     found = [json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")) for name in ("one", "two")]
     assert found[1]["metrics"] == pytest.approx(found[0]["metrics"], abs=1e-4)
     assert (tmp_path / "two" / "model" / "model.safetensors").is_file()
+
+
+def test_passes_of_a_step_are_the_step_with_dropout_as_well(
+    alone: Path, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path
+) -> None:
+    more = ("--batch-size", "2", "--set", "train.gradient_accumulation=4")
+    done = run_cli("finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "run", *more), cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    like_alone(tmp_path / "run", alone)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from torch import nn
+
 from ftcli.engine import world
 from ftcli.engine.memory import room
 from ftcli.engine.ranks import Ranks, Replicated, Sharded
@@ -27,6 +29,9 @@ _SHARED_REGULARIZERS = (
     "label_smoothing", "focal", "class_weights", "r_drop", "mixup", "cutmix", "neftune", "freeze",
 )  # fmt: skip
 """Regularisers that look at no weights."""
+
+_BY_BATCH = ("mixup", "cutmix", "neftune", "freelb", "smart")
+"""Regularisers that draw for a batch as a whole; dropout is drawn by row, on a CPU."""
 
 
 @contextmanager
@@ -65,9 +70,20 @@ def shared_out(parts: Parts, console: Console) -> Parts:
     apart(world.rank())
     rows = parts.recipe.train.step_in_words
     console.note(f"a step of {rows} is shared by {ranks.size} processes, {what}")
+    if drawn := _drawn_by_process(parts):
+        console.note(
+            f"drawn by each process for its own rows: {', '.join(drawn)}; so losses are not those of one process"
+        )
     if getattr(parts.task, "rows_meet", False):
         console.warn("rows are compared with others of the same process only: the results differ from one process'")
     return replace(parts, ranks=ranks)
+
+
+def _drawn_by_process(parts: Parts) -> list[str]:
+    """What is random in training and depends on which rows lie together."""
+    found = [f"regularize.{name}" for name in parts.regularizers.parts if name in _BY_BATCH]
+    rates = (module.p for module in parts.model.modules() if isinstance(module, nn.Dropout))
+    return ["dropout", *found] if parts.precision.device.type != "cpu" and any(rates) else found
 
 
 def _fitting(parts: Parts) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -152,23 +152,38 @@ def stopped(size: int, strategy: str, at: int, *given: str, out: Path) -> None:
     assert codes == [75] * size, "\n".join(child.said() for child in children)
 
 
-@pytest.mark.parametrize(("strategy", "then"), [("ddp", (2, 1)), ("fsdp", (2, 1, 4))])
+@pytest.mark.parametrize(
+    ("size", "strategy", "then"),
+    [(2, "ddp", [(2, "ddp"), (2, "fsdp")]), (4, "fsdp", [(4, "fsdp"), (1, "ddp"), (2, "ddp")])],
+)
 def test_sigterm_to_one_stops_all_and_any_number_goes_on(
-    strategy: str, then: tuple[int, ...], alone: Path, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path
+    size: int,
+    strategy: str,
+    then: list[tuple[int, str]],
+    alone: Path,
+    tiny_bert_dir: Path,
+    reviews_dir: Path,
+    tmp_path: Path,
 ) -> None:
-    run = tmp_path / "run"
-    given = arguments(tiny_bert_dir, reviews_dir, run)
-    stopped(2, strategy, 3, *given, out=run)
-    for size in then:
-        copy = tmp_path / f"with-{size}"
-        os.system(f"cp -r {run} {copy}")
-        more = (*arguments(tiny_bert_dir, reviews_dir, copy), "--resume", "--set", f"distributed.strategy={strategy}")
-        if size == 1:
-            done = run_cli("finetune", *more, cwd=tmp_path)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    given = arguments(tiny_bert_dir, reviews_dir, whole, "--set", f"distributed.strategy={strategy}")
+    run_together(size, "finetune", *given, cwd=tmp_path)
+    stopped(size, strategy, 3, *arguments(tiny_bert_dir, reviews_dir, run), out=run)
+    assert (run / "checkpoints" / "last" / "shares").is_dir() == (strategy == "fsdp")
+    for size_now, strategy_now in then:
+        copy = tmp_path / f"{size_now}-{strategy_now}"
+        shutil.copytree(run, copy, symlinks=True)
+        more = ("--resume", "--set", f"distributed.strategy={strategy_now}")
+        given = arguments(tiny_bert_dir, reviews_dir, copy, *more)
+        if size_now == 1:
+            done = run_cli("finetune", *given, cwd=tmp_path)
             assert done.code == 0, done.stderr
         else:
-            run_together(size, "finetune", *more, cwd=tmp_path)
+            run_together(size_now, "finetune", *given, cwd=tmp_path)
         like_alone(copy, alone)
+        if (size_now, strategy_now) == (size, strategy):
+            assert furthest(copy, whole) == 0, "to the bit"
+            assert losses(copy) == losses(whole)
 
 
 def test_a_chain_of_stages(tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:

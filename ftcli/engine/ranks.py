@@ -16,8 +16,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
 
 from ftcli.engine import world
 from ftcli.models.methods.base import Method
@@ -154,6 +152,10 @@ class Sharded(_Several):
     strategy = "fsdp"
 
     def __init__(self, model: nn.Module, method: Method, device: torch.device, *, cpu_offload: bool) -> None:
+        # Here, so that runs of one process, whose start should be quick, do not wait for it.
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
+
         super().__init__()
         self._saved = _copy(model, method) if self.rank == 0 else None
         """What is filled with the whole weights to be saved."""

@@ -1,6 +1,7 @@
 """Tensors of which each process of a run has a share, on disk: torch's distributed checkpoints, as safetensors.
 
-Each process writes its own; whoever reads them, as many processes as there are, gets shares or whole tensors.
+Each process writes its own; whoever reads them, as many processes as there are, gets shares or whole tensors. What
+torch has for it is imported where it is used: runs of one process do without.
 """
 
 from __future__ import annotations
@@ -11,9 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
 
 from ftcli.engine import world
 
@@ -23,6 +21,9 @@ _SCALAR = "#scalar"
 
 def save_shares(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write `tensors`, shared or not, into `folder`; every process does, in a thread if it likes."""
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     flat = {f"{name}{_SCALAR}" if not t.ndim else name: t if t.ndim else t.reshape(1) for name, t in tensors.items()}
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     save(flat, storage_writer=writer, process_group=world.writing())
@@ -33,6 +34,9 @@ def load_shares(folder: Path, template: Callable[[str, list[int], torch.dtype], 
 
     Where one of them is shared, every process has to read.
     """
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     found: dict[str, Tensor] = {}
     for name, facts in HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata.items():
         what: Any = facts
@@ -43,6 +47,8 @@ def load_shares(folder: Path, template: Callable[[str, list[int], torch.dtype], 
 
 def shapes(folder: Path) -> dict[str, list[int]]:
     """The whole shapes of the tensors in `folder`, by name."""
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
     found: dict[str, Any] = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     return {
         name.removesuffix(_SCALAR): [] if name.endswith(_SCALAR) else list(facts.size) for name, facts in found.items()

@@ -26,6 +26,8 @@ MOVED = {
 API = re.compile(r"/api/(models|datasets)/(?P<repo>[^/]+/[^/]+|[^/]+?)(?P<rest>/(revision|tree|paths-info)/.*)?")
 FILE = re.compile(r"/(datasets/)?(?P<repo>[^/]+/[^/]+|[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
 
 @dataclass
 class Hub:
@@ -140,7 +142,14 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._send(404, {"error": "no such file"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
             else:
                 content = (folder / name).read_bytes()
-                self._send(200, content, {"ETag": f'"{digest(content)}"', "X-Repo-Commit": COMMIT})
+                headers = {"ETag": f'"{digest(content)}"', "X-Repo-Commit": COMMIT}
+                asked = RANGE.fullmatch(self.headers.get("Range") or "")
+                if asked is None:
+                    self._send(200, content, headers)
+                    return
+                start, end = int(asked[1]), min(int(asked[2] or len(content) - 1), len(content) - 1)
+                headers["Content-Range"] = f"bytes {start}-{end}/{len(content)}"
+                self._send(206, content[start : end + 1], headers)
 
         def _send(self, code: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()

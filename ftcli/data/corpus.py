@@ -37,7 +37,9 @@ def load_corpus(recipe: DataRecipe, corpus: CorpusRecipe, columns: Sequence[Colu
     check_encoding(recipe.encoding)
     parts = mixed(recipe.name or "")
     text = next(column for column in columns if column.kind == "text")
-    work = _Reading(recipe, corpus, text, [open_corpus(replace(recipe, name=name), corpus.documents) for name in parts])
+    work = CorpusReading(
+        recipe, corpus, text, [open_corpus(replace(recipe, name=name), corpus.documents) for name in parts]
+    )
     if corpus.near_dup is not None:
         datasketch()  # before hours of reading
     train = work.read("train")
@@ -112,7 +114,7 @@ class _Rows:
 
 
 @dataclass
-class _Reading:
+class CorpusReading:
     """What is known so far while the splits are read one after the other."""
 
     recipe: DataRecipe
@@ -135,16 +137,8 @@ class _Reading:
 
     def read(self, role: str) -> _Rows | None:
         """The documents of a split of every source that has it; None where none has."""
-        readers: list[Reader] = []
-        groups: list[int] = []
         documents = Documents()
-        for group, source in enumerate(self.sources):
-            split = self._split(source, role)
-            if split is None:
-                continue
-            opened = source.splits[split](self.options)
-            readers.extend(documents.of(reader, self._field(reader)) for reader in opened)
-            groups.extend([group] * len(opened))
+        readers, groups = self.open(role, documents)
         if not readers:
             return None
         result = read_split(role, readers, (replace(self.text, required=True),), {self.text.role: "text"}, {})
@@ -153,6 +147,19 @@ class _Reading:
             self.notes.append(f"{role}: {documents.blank:,} empty texts left out")
         kind = np.min_scalar_type(len(self.sources))
         return _Rows(result.rows, np.repeat(np.asarray(groups, kind), result.rows.rows_of_files()))
+
+    def open(self, role: str, documents: Documents) -> tuple[list[Reader], list[int]]:
+        """Readers of the texts of a split of every source that has it, and the number of each one's source."""
+        readers: list[Reader] = []
+        groups: list[int] = []
+        for group, source in enumerate(self.sources):
+            split = self._split(source, role)
+            if split is None:
+                continue
+            opened = source.splits[split](self.options)
+            readers.extend(documents.of(reader, self._field(reader)) for reader in opened)
+            groups.extend([group] * len(opened))
+        return readers, groups
 
     def settle_problems(self) -> None:
         """Raise what is wrong with the documents, or go on without them."""
@@ -185,7 +192,7 @@ class _Reading:
         return self._fields[reader.fields]
 
 
-def _without_repetitions(work: _Reading, train: _Rows, validation: _Rows | None) -> tuple[_Rows, _Rows | None]:
+def _without_repetitions(work: CorpusReading, train: _Rows, validation: _Rows | None) -> tuple[_Rows, _Rows | None]:
     """Each document once; one that validation has is not trained on."""
     # Validation comes first: what both have stays there.
     splits = {"train": train} if validation is None else {"validation": validation, "train": train}
@@ -200,7 +207,7 @@ def _without_repetitions(work: _Reading, train: _Rows, validation: _Rows | None)
     return splits["train"], splits.get("validation")
 
 
-def _kept(work: _Reading, splits: Mapping[str, _Rows], stay: np.ndarray, why: str) -> dict[str, _Rows]:
+def _kept(work: CorpusReading, splits: Mapping[str, _Rows], stay: np.ndarray, why: str) -> dict[str, _Rows]:
     """The rows of the splits, one after the other, for which `stay` is true."""
     kept: dict[str, _Rows] = {}
     for role, split in splits.items():
@@ -214,7 +221,7 @@ def _kept(work: _Reading, splits: Mapping[str, _Rows], stay: np.ndarray, why: st
     return kept
 
 
-def _check_sources(work: _Reading, train: _Rows) -> None:
+def _check_sources(work: CorpusReading, train: _Rows) -> None:
     """A DataError for a source of which nothing is left to train on."""
     for source, count in zip(work.sources, np.bincount(train.groups, minlength=len(work.sources)), strict=True):
         if not count:
@@ -224,7 +231,7 @@ def _check_sources(work: _Reading, train: _Rows) -> None:
             )
 
 
-def _held_out(work: _Reading, train: _Rows, validation: _Rows | None, seed: int) -> tuple[_Rows, _Rows]:
+def _held_out(work: CorpusReading, train: _Rows, validation: _Rows | None, seed: int) -> tuple[_Rows, _Rows]:
     """Train and validation: as given, or with some documents of train held out."""
     if validation is not None:
         return train, validation

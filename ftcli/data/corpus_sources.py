@@ -25,14 +25,15 @@ _SHOWN = 5
 _UNLABELLED = "unlabelled"
 
 
-def open_corpus(recipe: DataRecipe, how: str) -> Source:
-    """The corpus `recipe.name` means; `how` says what a document of a .txt file is (`corpus.documents`)."""
+def open_corpus(recipe: DataRecipe, how: str, *, stream: bool = False) -> Source:
+    """The corpus `recipe.name` means; `how` says what a document of a .txt file is (`corpus.documents`). A `stream` of
+    the Hub is not downloaded first."""
     name = recipe.name or ""
     if name.startswith(PREFIX):
         return _folder(name, bundled_folder(name.removeprefix(PREFIX)), how, [])
     path = Path(os.path.expanduser(name))
     if not name or not os.path.lexists(path):
-        return open_source(replace(recipe, name=name or None))
+        return open_source(replace(recipe, name=name or None), stream=stream)
     notes = local_notes(name, path)
     if path.is_dir():
         return _folder(name, path, how, notes)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ftcli.data.arrow_files import arrow_reader
 from ftcli.data.reader import Reader
@@ -17,7 +18,11 @@ from ftcli.errors import DataError, FtcliError, UsageError
 from ftcli.hub import PATIENCE, as_reachable, endpoint, is_unreachable
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
+
+T = TypeVar("T")
+Explain = Callable[[Exception], Exception]
+"""A library's exception as one of ours."""
 
 # Bare names that people know, and the repositories they moved to.
 _ALIASES = {
@@ -73,22 +78,39 @@ def candidates(name: str) -> list[tuple[str, str | None]]:
 
 def open_hub(name: str, revision: str | None) -> tuple[dict[str, Reader], list[str]]:
     """The splits of a Hub data set, downloaded or from the cache, and notes."""
+    _check_name(name)
+    with as_reachable() as online, _quiet():
+        repository, splits = _first_found(name, revision, online, _download)
+    notes = [] if online else [f"the Hub ({endpoint()}) could not be reached: {repository} as in the cache"]
+    return {str(split): _reader(f"{name} ({split})", dataset) for split, dataset in splits.items()}, notes
+
+
+def stream_hub(name: str, revision: str | None) -> dict[str, Callable[[], list[Reader]]]:
+    """What opens each split of a Hub data set, a reader for each of its files, that are read from there as needed."""
+    _check_name(name)
+    with as_reachable() as online, _quiet():
+        return dict(_first_found(name, revision, online, _streamed)[1])
+
+
+def _first_found(
+    name: str, revision: str | None, online: bool, load: Callable[[str, str | None, str | None, bool], T]
+) -> tuple[str, T]:
+    """The repository, of those that `name` may mean, that is there, and what `load` makes of it."""
+    failures: list[FtcliError] = []
+    for repository, config in candidates(name):
+        try:
+            return repository, load(repository, config, revision, online)
+        except _Unfound as failure:
+            failures.append(failure.error)
+    # Of several tries an unreachable Hub says more than a name that was not found.
+    raise min(failures, key=lambda error: "reach" not in error.message)
+
+
+def _check_name(name: str) -> None:
     if name.lower() in _FORMATS:
         raise UsageError(f"'{name}' is a file format, not a data set", hint="give a file, a folder or a Hub name")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:[\w.+-]+)?", name):
         raise UsageError(f"'{name}' is neither a path that exists nor a name a Hub data set can have")
-    failures: list[FtcliError] = []
-    with as_reachable() as online, _quiet():
-        for repository, config in candidates(name):
-            try:
-                splits = _download(repository, config, revision, online)
-            except _Unfound as failure:
-                failures.append(failure.error)
-                continue
-            notes = [] if online else [f"the Hub ({endpoint()}) could not be reached: {repository} as in the cache"]
-            return {str(split): _reader(f"{name} ({split})", dataset) for split, dataset in splits.items()}, notes
-    # Of several tries an unreachable Hub says more than a name that was not found.
-    raise min(failures, key=lambda error: "reach" not in error.message)
 
 
 class _Unfound(Exception):
@@ -142,6 +164,58 @@ def _reader(name: str, dataset: Dataset) -> Reader:
         yield from chosen.with_format("arrow").iter(1000)
 
     return arrow_reader(name, dataset.column_names, dataset.features.to_dict(), batches)
+
+
+def _streamed(
+    repository: str, config: str | None, revision: str | None, online: bool
+) -> Mapping[str, Callable[[], list[Reader]]]:
+    import datasets
+
+    shown = f"{repository}:{config}" if config else repository
+    if not online:
+        raise UsageError(
+            f"the Hub ({endpoint()}) could not be reached, and data set '{shown}' is to be streamed from there",
+            hint="give a local file or folder, or leave out corpus.stream to use what is in the cache",
+        )
+    try:
+        path = _canonical(repository, online)
+        path = f"hf://datasets/{path}" if os.path.lexists(path) or "/" not in path else path
+        splits = datasets.load_dataset(path, config, revision=revision, streaming=True)
+    except Exception as error:
+        raise _explained(error, repository, config, revision) from error
+    found = {str(split): dataset for split, dataset in splits.items()}
+    explain = partial(_explained, repository=repository, config=config, revision=revision)
+    return {split: partial(_files, f"{shown} ({split})", dataset, explain) for split, dataset in found.items()}
+
+
+def _files(name: str, dataset: IterableDataset, explain: Explain) -> list[Reader]:
+    """A reader for each file of a split that is streamed."""
+    with _quiet(), _put_into_words(explain):
+        fields = dataset.column_names or list(next(iter(dataset), {}))
+        features = {} if dataset.features is None else dataset.features.to_dict()
+        count = max(1, dataset.num_shards)
+        parts = [dataset.shard(count, number) if count > 1 else dataset for number in range(count)]
+    names = [f"{name}, file {number} of {count}" if count > 1 else name for number in range(1, count + 1)]
+    return [
+        arrow_reader(shown, fields, features, partial(_streamed_batches, part, explain))
+        for shown, part in zip(names, parts, strict=True)
+    ]
+
+
+def _streamed_batches(dataset: IterableDataset, explain: Explain, columns: Sequence[str] | None) -> Iterator[Any]:
+    with _put_into_words(explain):
+        chosen = dataset if columns is None else dataset.select_columns(list(columns))
+        yield from chosen.with_format("arrow").iter(1000)
+
+
+@contextmanager
+def _put_into_words(explain: Explain) -> Iterator[None]:
+    """The library's exceptions as ours."""
+    try:
+        yield
+    except Exception as error:
+        found = explain(error)
+        raise (found.error if isinstance(found, _Unfound) else found) from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -34,8 +34,8 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def open_source(recipe: DataRecipe) -> Source:
-    """The data a recipe names."""
+def open_source(recipe: DataRecipe, *, stream: bool = False) -> Source:
+    """The data a recipe names; a `stream` of the Hub is read from there, never stored."""
     name = recipe.name
     if not name:
         raise UsageError("no data given", hint="--data NAME, e.g. --data reviews.csv or --data builtin:reviews")
@@ -47,6 +47,9 @@ def open_source(recipe: DataRecipe) -> Source:
         return _local(name, path, Naming(recipe.label_pattern, recipe.test_files))
     if looks_like_path(name):
         raise missing_path(path, "data")
+    if stream:
+        parts = hub.stream_hub(name, recipe.revision)
+        return Source(name, {split: partial(_parts, opened) for split, opened in parts.items()}, False)
     readers, more = hub.open_hub(name, recipe.revision)
     return Source(name, {split: partial(_given, reader) for split, reader in readers.items()}, False, tuple(more))
 
@@ -91,6 +94,10 @@ def _one_file(path: Path, options: Options) -> list[Reader]:
 
 def _given(reader: Reader, options: Options) -> list[Reader]:
     return [reader]
+
+
+def _parts(opened: Callable[[], list[Reader]], options: Options) -> list[Reader]:
+    return opened()
 
 
 def looks_like_path(name: str) -> bool:

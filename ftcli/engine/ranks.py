@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +25,13 @@ BUCKET = 25 << 20
 """Bytes of gradients that are added up at a time."""
 
 
+class Held(Protocol):
+    """Examples of which each process holds some."""
+
+    def owners(self, rows: np.ndarray) -> np.ndarray:
+        """(rows,) the process that holds each."""
+
+
 class Ranks:
     """One process: all rows are its own."""
 
@@ -34,20 +41,30 @@ class Ranks:
         self.size, self.rank = world.size(), world.rank()
         self.seconds = 0.0
         """Spent on waiting for the others and on telling them, since the beginning."""
+        self.held: Held | None = None
+        """The examples, where each process holds some of them only."""
 
     def own(self, rows: np.ndarray) -> np.ndarray:
         """The share of a step's rows that is this process': every so many, so that all have rows of like lengths.
 
-        Where there are fewer rows than processes it is one that belongs to another, without weight (see `weights`).
+        Where each process holds some of the examples, its rows are those. One that has none of a step's rows gets one
+        that belongs to another, without weight (see `weights`).
         """
-        share = rows[self.rank :: self.size]
+        share = rows[self.rank :: self.size] if self.held is None else rows[self.held.owners(rows) == self.rank]
         return share if len(share) else rows[:1]
 
     def weights(self, rows: np.ndarray, per_pass: int) -> list[int]:
         """For each forward pass of this process over its share of a step's `rows`: 1, or 0 where what it computes
         counts for nothing and is there for others to wait for."""
-        mine = len(rows[self.rank :: self.size])
+        mine = self._shares(rows)[self.rank]
         return [1] * -(-mine // per_pass) if mine else [0]
+
+    def _shares(self, rows: np.ndarray) -> list[int]:
+        """How many of a step's rows each process has."""
+        if self.held is None:
+            return [len(rows[rank :: self.size]) for rank in range(self.size)]
+        shares: list[int] = np.bincount(self.held.owners(rows), minlength=self.size).tolist()
+        return shares
 
     def counts(self, own: Mapping[str, int]) -> dict[str, int]:
         """Targets per loss term over all processes."""
@@ -173,7 +190,7 @@ class Sharded(_Several):
 
     def weights(self, rows: np.ndarray, per_pass: int) -> list[int]:
         mine = super().weights(rows, per_pass)
-        return mine + [0] * (-(-len(rows[:: self.size]) // per_pass) - len(mine))
+        return mine + [0] * (-(-max(self._shares(rows)) // per_pass) - len(mine))
 
     def add_up(self, model: nn.Module, loss: Tensor, tokens: int, computed: int) -> tuple[Tensor, int, int]:
         real, done = self._facts(tokens, computed)

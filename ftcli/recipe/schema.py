@@ -127,6 +127,12 @@ class CorpusRecipe:
     """Leave out documents that occurred before, and training documents that are in the validation split as well."""
     near_dup: float | None = _key(None, above=0, at_most=1)
     """Leave out documents that have about this share (0.8) of their 5-word sequences in common with an earlier one."""
+    stream: bool = False
+    """Read the corpus a chunk at a time while training (pretrain): for one larger than memory or, of the Hub, disk."""
+    buffer: int = _key(10_000, at_least=100)
+    """Documents of a chunk of a stream: rows are shuffled, and repetitions left out, among so many."""
+    held_out: int = _key(1000, at_least=1)
+    """Documents at the start of a stream (or of its validation split) that are scored and never trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)

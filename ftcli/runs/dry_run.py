@@ -11,6 +11,7 @@ import torch
 
 from ftcli.contract import Example, Rows
 from ftcli.data.examples import lengths
+from ftcli.data.stream import Streamed
 from ftcli.engine.device import to_device
 from ftcli.engine.disk import training_bytes
 from ftcli.engine.evaluate import encode_rows
@@ -47,6 +48,8 @@ def check(parts: Parts, console: Console, made: Callable[[Rows], Sequence[Exampl
         rows_per_step = max(1.0, tokens_per_step / mean_tokens)
         size = max(1, round(rows_per_step / recipe.train.gradient_accumulation))
     total = count_steps(recipe.train, lambda epoch: math.ceil(examples / rows_per_step))
+    if isinstance(data, Streamed):
+        total = recipe.train.max_steps or total
     tokens, seconds, peak = _measure(parts, sample[:size])
     parameters = sum(p.numel() * p.element_size() for p in parts.model.parameters())
     per_step = seconds * mean_tokens * rows_per_step / max(1, tokens)

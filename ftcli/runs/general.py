@@ -63,6 +63,8 @@ def check_recipe(recipe: Recipe) -> None:
             raise UsageError(f"distill.{name} is for tasks", hint="leave it out")
     if recipe.distill.sequences and recipe.objective != "clm":
         raise UsageError("distill.sequences is for models that write (objective clm)", hint="leave it out")
+    if recipe.corpus.stream:
+        raise UsageError("corpus.stream is for ftcli pretrain", hint="leave it out")
     if recipe.pretrain.z_loss:
         raise UsageError("pretrain.z_loss does not go with distillation", hint="leave it out")
 

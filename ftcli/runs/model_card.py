@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftcli.contract_options import Explaining
+from ftcli.data.stream import Streamed
 from ftcli.runs.best import Best
 from ftcli.runs.parts import Parts
 from ftcli.text import visible
@@ -45,6 +46,7 @@ def model_card(parts: Parts, report: dict[str, Any], best: Best) -> str:
     tag = f"pipeline_tag: {pipeline}\n" if pipeline is not None else ""
     length = f"\n- at most {recipe.train.max_length} tokens per text" if recipe.train.max_length is not None else ""
     teacher = f"- learns from: `{_plain(recipe.teacher.name)}`\n" if recipe.teacher.name else ""
+    rows = "streamed" if isinstance(data, Streamed) else f"{len(data.splits['train']):,} training rows"
     return f"""---
 library_name: transformers
 {tag}tags: [ftcli]
@@ -56,7 +58,7 @@ Made by `ftcli {command}`; the recipe that repeats it is `recipe.yaml` in the ru
 
 - starts from: `{base}`
 {teacher}- {"task" if recipe.objective is None else "objective"}: {name}
-- data: `{_plain(data.name)}`, {len(data.splits["train"]):,} training rows
+- data: `{_plain(data.name)}`, {rows}
 - state: step {best.step:,} (epoch {best.epoch:.2f}), the best {best.metric} on the validation split
 - seed {recipe.seed}, learning rate {recipe.optimizer.lr:g}, {recipe.train.step_in_words} per step{length}
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
-from ftcli.contract import Example, Objective, Rows
+from ftcli.contract import Data, Example, Objective, Rows
 from ftcli.data.corpus import load_corpus
 from ftcli.data.load import load as load_data
 from ftcli.data.pieces import Pieces
+from ftcli.data.stream import Streamed, load_stream
 from ftcli.engine import world
 from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import encode_rows
+from ftcli.errors import UsageError
 from ftcli.models.load import Source
 from ftcli.recipe.load import replace
 from ftcli.recipe.schema import Recipe
 from ftcli.reports.loss_curve import read_metrics, text_curve, write_png
-from ftcli.runs import samples, training
+from ftcli.runs import chunks, samples, training
 from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
 from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
@@ -65,7 +67,14 @@ def assemble(recipe: Recipe, console: Console) -> Parts:
     recipe = replace(recipe, objective=recipe.objective or objective_for(source))
     kind = task_class(recipe, source)
     columns = kind.columns
-    if any(column.kind == "text" for column in columns):
+    texts = any(column.kind == "text" for column in columns)
+    if recipe.corpus.stream and not texts:
+        raise UsageError(f"corpus.stream is for texts, and {recipe.objective} learns from images", hint="leave it out")
+    data: Data
+    if recipe.corpus.stream:
+        chunks.check(recipe)
+        data = load_stream(recipe.data, recipe.corpus, columns, seed=recipe.seed)
+    elif texts:
         data = load_corpus(recipe.data, recipe.corpus, columns, seed=recipe.seed)
     else:
         data = load_data(recipe.data, columns, seed=recipe.seed, splits=("train", "validation"))
@@ -84,21 +93,31 @@ def objective_for(source: Source) -> str:
 def train(session: Session) -> dict[str, Any]:
     """The story of a run: documents to examples, answers drawn as they are seen, the best state kept, reports."""
     parts, console = session.parts, session.console
-    examples = arranged(parts, "train", console, session.stop)
+    examples = arranged(parts, "train", console, session.stop)  # of a stream its first chunk
     validation = held_out(parts, "validation", console, session.stop)
     data, objective = parts.data, cast(Objective, parts.task)
     baseline = objective.baseline(examples, validation)
     if baseline:
         console.info("  ".join(f"{name} {value:.4f}" for name, value in baseline.items()))
+    place: Callable[[int], str] = partial(place_of, data, examples)
+    if isinstance(data, Streamed) and data.stream is not None:
+        first = training.longest(examples)
+        streamed = chunks.Chunks(data.stream, objective, parts.recipe.seed, first, console, session.stop)
+        examples, place = streamed, streamed.place
     return training.fit(
         session,
         examples,
         validation,
         partial(finish, session, validation, baseline),
         draw=drawing(objective.corrupt, parts.recipe.seed),
-        place=lambda row: data.splits["train"].place(examples.document(row) if isinstance(examples, Pieces) else row),
+        place=place,
         after_validation=partial(show, session),
     )
+
+
+def place_of(data: Data, examples: Sequence[Example], row: int) -> str:
+    """Where the document that an example begins in comes from."""
+    return data.splits["train"].place(examples.document(row) if isinstance(examples, Pieces) else row)
 
 
 def show(session: Session) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import ftcli
+from ftcli.data.stream import Streamed
 from ftcli.data.token_cache import key_of, user_folder
 from ftcli.recipe.load import flatten, to_tree, to_yaml
 from ftcli.recipe.schema import Recipe
@@ -60,8 +61,8 @@ class Shelf:
 
     def find(self, command: str, parts: Parts) -> Entry | None:
         """The entry, there or not, of a run about to begin; None for one whose model says where its base lies, and
-        where it cannot be told how rows are read."""
-        if parts.method.keeps_base:
+        where it cannot be told how rows are read, or that all of a stream is what it was."""
+        if parts.method.keeps_base or isinstance(parts.data, Streamed):
             return None
         images = parts.source.images
         reading = images.to_dict() if images is not None else parts.task.encoding()

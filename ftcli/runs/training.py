@@ -29,6 +29,7 @@ from ftcli.places import recognise
 from ftcli.recipe.schema import Recipe, TrainRecipe
 from ftcli.runs import batch_size, cost, dry_run
 from ftcli.runs.best import Best
+from ftcli.runs.chunks import Chunks, ChunkSampler
 from ftcli.runs.environment import describe, model_fingerprint, prepare_process
 from ftcli.runs.failures import check_room, stoppable, translated
 from ftcli.runs.fit import Fit
@@ -202,7 +203,8 @@ def fit(
     parts, folder, console = session.parts, session.folder, session.console
     recipe = parts.recipe
     if recipe.train.batch_size == "auto":
-        sized = examples if draw is None else [draw(example, 0, row) for row, example in longest(examples)]
+        long = examples.longest if isinstance(examples, Chunks) else longest(examples)
+        sized = examples if draw is None else [draw(example, 0, row) for row, example in long]
         parts = batch_size.settle(parts, sized, console)
         session.parts = parts = replace(parts, recipe=world.from_lead(parts.recipe))
         recipe = parts.recipe
@@ -211,6 +213,8 @@ def fit(
         compile_forward(parts.model)
         console.note("the forward pass is compiled at its first step, which takes a while")
     session.parts = parts = shared_out(parts, console)
+    if isinstance(examples, Chunks) and world.several():
+        parts.ranks.held = examples
     loop = build_loop(parts, examples, draw)
     place = place or parts.data.splits["train"].place
     with open_trackers(recipe.log.trackers if world.leads() else "", folder.path) as trackers:
@@ -241,6 +245,8 @@ def build_sampler(parts: Parts, examples: Sequence[Example]) -> Sampler:
     """Which examples make which step; those of several weighted sources in proportion."""
     train, seed, data = parts.recipe.train, parts.recipe.seed, parts.data
     sizes, tokens = lengths(examples), train.tokens_per_step
+    if isinstance(examples, Chunks):
+        return ChunkSampler(examples, train.rows_per_step, seed, tokens_per_step=tokens)
     if not data.weights or not isinstance(examples, Pieces):
         return Sampler(sizes, train.rows_per_step, seed, tokens_per_step=tokens)
     groups = data.groups["train"][examples.first[:, 0]]
@@ -293,6 +299,9 @@ def build_loop(
 
 def plan_steps(train: TrainRecipe, sampler: Sampler) -> int:
     """How many steps there are, with the sampler warmed up where the recipe says so."""
+    if isinstance(sampler, ChunkSampler):
+        assert train.max_steps is not None  # a stream without it was refused
+        return train.max_steps
     total = count_steps(train, sampler.steps)
     if train.batch_warmup and isinstance(sampler, MixedSampler):
         raise UsageError(

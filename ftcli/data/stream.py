@@ -34,10 +34,14 @@ class Document(NamedTuple):
 
     file: int
     line: int
-    mark: int
-    """A hash of the text."""
     text: str | None
     """None where it is another process' to read."""
+    mark: int = 0
+    """A hash of the text, of those that are handed out."""
+
+    def marked(self) -> Document:
+        """The document with its mark; while a chunk is looked for nobody needs it."""
+        return self if self.text is None else self._replace(mark=int(text_hashes((self.text,))[0]))
 
 
 class Stream:
@@ -88,7 +92,7 @@ class Stream:
                 found[lane].append(document)
                 waiting.append((lane, source))
                 count -= 1
-        return [document for of_lane in found for document in of_lane]
+        return [document.marked() for of_lane in found for document in of_lane]
 
     def hold_out(self, documents: Sequence[Document]) -> None:
         """Keep the first documents, which these are, and others like them out of all chunks."""
@@ -109,7 +113,7 @@ class Stream:
                 self._begin(at, first)
             else:
                 self._cut()
-        own = self._cut()
+        own = {place: document.marked() for place, document in self._cut().items()}
         told = self._tell([(*place, document._replace(text=None)) for place, document in own.items()])
         places = sorted(entry for entries in told for entry in entries)
         documents = [own.get((lane, row), other) for lane, row, other in places]
@@ -191,8 +195,7 @@ class Stream:
         for raw in reader.read(None):
             checked = check_record(raw, (self._text,), {role: "text"})
             if checked.fault is None:
-                text = checked.values[role]
-                yield Document(file, raw.line, int(text_hashes((text,))[0]), text)
+                yield Document(file, raw.line, checked.values[role])
             elif self._fail:
                 raise_problems([Problem(reader.places(raw.line), checked.fault)])
             elif (file, raw.line) not in self._told:

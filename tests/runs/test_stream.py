@@ -21,7 +21,7 @@ from ftcli.runs import pretrain
 from ftcli.trackers.console import Console
 from tests.hub import running
 from tests.tiny import run_cli, run_cli_process, tiny_reviews, write_jsonl
-from tests.together import run_together
+from tests.together import LIMIT, run_together, start_together
 
 TEXTS = [f"{row['text']} {n}" for n, row in enumerate(tiny_reviews(350, seed=3))]
 SETTINGS = ("--lr", "2e-3", "--batch-size", "16", "--precision", "fp32", "--set", "log.every=1", "--max-length", "32")
@@ -172,3 +172,17 @@ def test_a_bad_row_in_a_later_chunk(tiny_bert_dir: Path, tmp_path: Path) -> None
     done = run_cli(*given, "--out", str(tmp_path / "other"), "--on-bad-row", "skip", cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert "1 more bad document skipped: long.jsonl, line 301" in done.stderr
+
+
+def test_a_bad_row_that_one_process_reads_ends_all(tiny_bert_dir: Path, tmp_path: Path) -> None:
+    """The others, who never see its file, do not wait for ever."""
+    (tmp_path / "texts").mkdir()
+    for name in ("a", "b"):
+        rows = [json.dumps({"text": f"{text} {name}"}) for text in TEXTS]
+        if name == "b":
+            rows[200] = "{"
+        (tmp_path / "texts" / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    children = start_together(2, "pretrain", "--model", str(tiny_bert_dir), "--data", str(tmp_path / "texts"),
+                              *SETTINGS, *STREAM, "--max-steps", "60", "--out", "run", cwd=tmp_path)  # fmt: skip
+    assert [child.wait(LIMIT) for child in children] == [3, 3], children[0].said()
+    assert "b.jsonl, line 201: not valid JSON" in children[0].said()

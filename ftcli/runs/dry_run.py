@@ -11,7 +11,7 @@ import torch
 
 from ftcli.contract import Example, Rows
 from ftcli.data.examples import lengths
-from ftcli.data.stream import Streamed
+from ftcli.data.streamed import Streamed
 from ftcli.engine.device import to_device
 from ftcli.engine.disk import training_bytes
 from ftcli.engine.evaluate import encode_rows

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ftcli.contract_options import Explaining
-from ftcli.data.stream import Streamed
+from ftcli.data.streamed import Streamed
 from ftcli.runs.best import Best
 from ftcli.runs.parts import Parts
 from ftcli.text import visible

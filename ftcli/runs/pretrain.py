@@ -11,7 +11,7 @@ from ftcli.contract import Data, Example, Objective, Rows
 from ftcli.data.corpus import load_corpus
 from ftcli.data.load import load as load_data
 from ftcli.data.pieces import Pieces
-from ftcli.data.stream import Streamed, load_stream
+from ftcli.data.streamed import Streamed, load_stream
 from ftcli.engine import world
 from ftcli.engine.corrupt import Corrupted, drawing
 from ftcli.engine.evaluate import encode_rows

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import ftcli
-from ftcli.data.stream import Streamed
+from ftcli.data.streamed import Streamed
 from ftcli.data.token_cache import key_of, user_folder
 from ftcli.recipe.load import flatten, to_tree, to_yaml
 from ftcli.recipe.schema import Recipe

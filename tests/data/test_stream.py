@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ftcli.data.reader import Places, Raw, Reader
-from ftcli.data.stream import Document, Stream, load_stream
+from ftcli.data.stream import Document, Stream
+from ftcli.data.streamed import load_stream
 from ftcli.data.texts import TEXT
 from ftcli.errors import DataError, FtcliError, UsageError
 from ftcli.recipe.schema import CorpusRecipe, DataRecipe

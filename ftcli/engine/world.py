@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from ftcli.errors import FtcliError
 
@@ -64,9 +66,9 @@ def joined(rank: int, size: int, local_rank: int, seconds: float, attempt: str =
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     patience = timedelta(seconds=seconds)
-    store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=patience))
+    store, _, _ = next(rendezvous("env://", rank, size, timeout=patience))
     if attempt:
-        store = dist.PrefixStore(attempt, store)
+        store = PrefixStore(attempt, store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
     _patient.append(dist.new_group(backend="gloo", timeout=_LONG))
     _writing.append(dist.new_group(backend="gloo", timeout=_LONG))

@@ -14,6 +14,7 @@ from ftcli.engine.memory import room
 from ftcli.engine.ranks import Ranks, Replicated, Sharded
 from ftcli.engine.seeding import apart
 from ftcli.errors import UsageError
+from ftcli.models.unpadded import ATTENTION
 from ftcli.places import export, recognise
 from ftcli.recipe.distributed import DistributedRecipe
 from ftcli.recipe.duration import parse_duration
@@ -31,7 +32,7 @@ _SHARED_REGULARIZERS = (
 """Regularisers that look at no weights."""
 
 _BY_BATCH = ("mixup", "cutmix", "neftune", "freelb", "smart")
-"""Regularisers that draw for a batch as a whole; dropout is drawn by row, on a CPU."""
+"""Regularisers that draw for a batch as a whole; dropout is drawn by row, of an unpadded model on a CPU."""
 
 
 @contextmanager
@@ -83,7 +84,14 @@ def _drawn_by_process(parts: Parts) -> list[str]:
     """What is random in training and depends on which rows lie together."""
     found = [f"regularize.{name}" for name in parts.regularizers.parts if name in _BY_BATCH]
     rates = (module.p for module in parts.model.modules() if isinstance(module, nn.Dropout))
-    return ["dropout", *found] if parts.precision.device.type != "cpu" and any(rates) else found
+    padded = any(_attention(part) not in (None, ATTENTION) for part in parts.model.modules())
+    return ["dropout", *found] if (padded or parts.precision.device.type != "cpu") and any(rates) else found
+
+
+def _attention(module: nn.Module) -> str | None:
+    """How a model of the transformers library attends; None of what is none."""
+    found: str | None = getattr(getattr(module, "config", None), "_attn_implementation", None)
+    return found
 
 
 def _fitting(parts: Parts) -> str:

@@ -56,10 +56,10 @@ def test_steps_grow_and_texts_too(
     rows, longest = [], []
     true = Loop._accumulate
 
-    def watched(self: Loop, batches: list[dict]) -> object:  # type: ignore[type-arg]
+    def watched(self: Loop, batches: list[dict], *rest: object) -> object:  # type: ignore[type-arg]
         rows.append(sum(len(batch["attention_mask"]) for batch in batches))
         longest.append(max(int(batch["attention_mask"].sum(1).max()) for batch in batches))
-        return true(self, batches)
+        return true(self, batches, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Loop, "_accumulate", watched)
     done = run_cli(*command(tiny_bert_dir, reviews_dir, "run", *WARM), cwd=tmp_path)

@@ -49,8 +49,8 @@ def keep_mask_by_row(shape: Sequence[int], rate: float) -> Tensor:
     if streams is None:
         drawn: Tensor = keep_mask(count, rate)
         return drawn.view(*shape)
-    lengths = streams.lengths
-    if lengths is None or len(shape) < 3 or shape[0] != 1 or shape[1] < sum(lengths):
+    lengths = streams.layouts.get(shape[1]) if len(shape) > 2 and shape[0] == 1 else None
+    if lengths is None:
         return kept(bits(streams.keys(shape[0]), [count // shape[0]] * shape[0]), rate).view(*shape)
     width = math.prod(shape[2:])
     found = bits(streams.keys(len(lengths)), [length * width for length in lengths])

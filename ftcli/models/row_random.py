@@ -48,8 +48,9 @@ class RowStreams:
 
     def __init__(self, rows: Sequence[int]) -> None:
         self._rows = scrambled((np.asarray(rows, dtype=np.uint64) + np.uint64(1)) * _STEP)
-        self.lengths: list[int] | None = None
-        """Tokens of each sequence while the batch is one long row (the unpadded path says so); else None."""
+        self.layouts: dict[int, list[int]] = {}
+        """Tokens of a batch that is one long row, filler included -> those of each of its sequences, as the unpadded
+        path says. They stay known to the end of the batch: activations may be computed again."""
 
     def keys(self, sequences: int) -> Words:
         """(sequences,) keys of one call; several sequences of a row (choices, windows) have keys of their own."""

@@ -216,8 +216,8 @@ class _Hooks:
         self.shape, self.places = ids.shape, moved(rows.places, device)
         half = device.type == "cpu" and torch.is_autocast_enabled("cpu")
         extra = _filler(len(self.places)) if half else 0
-        if (streams := row_streams()) is not None:
-            streams.lengths = rows.lengths
+        if base.training and (streams := row_streams()) is not None:
+            streams.layouts[len(self.places) + extra] = rows.lengths
         self.layout = Layout(rows.lengths, device, extra)
         fills = {"input_ids": self.config.pad_token_id or 0, "token_type_ids": 0}
         flat = {n: _flat(v, self.places, extra, fills[n]) for n, v in asked.items() if n in fills}
@@ -246,8 +246,6 @@ class _Hooks:
         if self.layout is None:
             return None
         self.layout = None
-        if (streams := row_streams()) is not None:
-            streams.lengths = None
         hidden = output.last_hidden_state[0]
         rows, width = self.shape
         if len(hidden) == rows < len(self.places):  # first tokens only

@@ -70,7 +70,7 @@ def test_one_long_row_of_sequences_is_dropped_as_rows_are() -> None:
     with by_row([6, 5, 4], 1):
         streams = row_streams()
         assert streams is not None
-        streams.lengths = lengths
+        streams.layouts[12] = lengths
         flat = keep_mask_by_row(x.shape, 0.4)[0, :10].split(lengths)
     for row, length, mask in zip([6, 5, 4], lengths, flat, strict=True):
         with by_row([row], 1):

@@ -74,6 +74,7 @@ def test_it_learns_and_is_used_like_any_run(method: str, tmp_path: Path, trained
         rows = (reviews_dir / f"{split}.jsonl").read_text(encoding="utf-8")
         (renamed / f"{split}.jsonl").write_text(rows.replace('"positive"', '"up"').replace('"negative"', '"down"'))
     more = ("--lr", "5e-2", "--epochs", "20") if method in ("prefix", "prompt", "p-tuning") else ()
+    more = ("--epochs", "20") if method == "lora" else more
     done = trained(tmp_path, trained_run, renamed, "--method", method, *more)
     assert "classifier.weight" in done.stderr.split("starts fresh: ")[1].split("\n")[0]
     scored = run_cli("evaluate", "run", "--data", str(renamed), "--fail-under", "accuracy=0.9", cwd=tmp_path)

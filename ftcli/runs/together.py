@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from ftcli.distillation.distilled import HOME
 from ftcli.engine import world
 from ftcli.engine.memory import room
 from ftcli.engine.ranks import Ranks, Replicated, Sharded
@@ -111,8 +112,10 @@ def _check_shared(parts: Parts) -> None:
         wrong = f"method {recipe.method.name}"
     elif recipe.optimizer.name != "adamw":
         wrong = f"optimizer.name {recipe.optimizer.name}"
-    elif recipe.objective == "rtd" or hasattr(parts.learner, "after_step"):
-        wrong = "a model that is put together from several"
+    elif recipe.objective == "rtd":
+        wrong = "objective rtd, whose model is put together from two,"
+    elif hasattr(parts.model, HOME):
+        wrong = "a student with projections or an average of itself"
     else:
         looking = [name for name in parts.regularizers.parts if name not in _SHARED_REGULARIZERS]
         wrong = f"regularize.{looking[0]}" if looking else None

@@ -104,14 +104,58 @@ def test_pretraining(strategy: str, reviews_dir: Path, tmp_path: Path) -> None:
     assert report(tmp_path / "two") == pytest.approx(report(tmp_path / "one"), abs=1e-4)
 
 
-def test_distillation(alone: Path, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:
+def test_distillation(alone: Path, reviews_dir: Path, tmp_path: Path) -> None:
     given = (
         "--teacher", str(alone), "--set", "student.layers=1", "--data", str(reviews_dir), *SETTINGS, "--max-steps", "6",
+        "--set", "distill.hidden=1", "--set", "distill.baseline=true",
     )  # fmt: skip
     one = run_cli("distill", *given, "--out", str(tmp_path / "one"), cwd=tmp_path)
     assert one.code == 0, one.stderr
-    run_together(2, "distill", *given, "--out", str(tmp_path / "two"), cwd=tmp_path)
-    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+    for strategy in ("ddp", "fsdp"):
+        two = tmp_path / strategy
+        run_together(2, "distill", *given, "--set", f"distributed.strategy={strategy}", "--out", str(two), cwd=tmp_path)
+        assert losses(two) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+        first, second = (
+            json.loads((run / "report.json").read_text(encoding="utf-8")) for run in (tmp_path / "one", two)
+        )
+        assert second["metrics"] == pytest.approx(first["metrics"], abs=1e-4)
+
+
+def test_a_language_model_is_distilled(reviews_dir: Path, tmp_path: Path) -> None:
+    common = (
+        "--data", str(reviews_dir), "--objective", "mlm", "--precision", "fp32", "--set", "train.tokens_per_batch=256",
+        "--set", "log.every=1", "--text-column", "text",
+    )  # fmt: skip
+    teacher = run_cli(
+        "pretrain", *common, "--model", "preset:bert-tiny", "--set", "model.tokenizer.vocab_size=300",
+        "--max-steps", "4", "--out", str(tmp_path / "teacher"), cwd=tmp_path,
+    )  # fmt: skip
+    assert teacher.code == 0, teacher.stderr
+    given = (
+        "distill", *common, "--teacher", str(tmp_path / "teacher"), "--set", "student.layers=1", "--max-steps", "6",
+        "--set", "distill.cosine=1",
+    )  # fmt: skip
+    one = run_cli(*given, "--out", str(tmp_path / "one"), cwd=tmp_path)
+    assert one.code == 0, one.stderr
+    for strategy in ("ddp", "fsdp"):
+        two = tmp_path / strategy
+        run_together(2, *given, "--set", f"distributed.strategy={strategy}", "--out", str(two), cwd=tmp_path)
+        assert losses(two) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
+        assert report(two) == pytest.approx(report(tmp_path / "one"), abs=1e-4)
+
+
+def test_a_student_that_learns_with_parts_of_its_own_is_not_shared_out(
+    alone: Path, reviews_dir: Path, tmp_path: Path
+) -> None:
+    given = (
+        "distill", "--teacher", str(alone), "--student", "preset:bert-tiny", "--set", "distill.hidden=1",
+        "--set", "distill.hidden_style=patient",
+        "--set", "distributed.strategy=fsdp", "--data", str(reviews_dir), "--max-steps", "2",
+        "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+    children = start_together(2, *given, cwd=tmp_path)
+    assert [child.wait(LIMIT) for child in children] == [2, 2]
+    assert "projections" in children[0].said()
 
 
 def test_scores_and_predictions_are_those_of_one_process(alone: Path, reviews_dir: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
-"""Architectures to train from scratch, by name: published sizes, and one of our own for very small images.
+"""Architectures to train from scratch, by name: published sizes, and some of our own for very small data.
 
 BERT miniatures: Turc et al. 2019, "Well-Read Students Learn Better" (arXiv:1908.08962), and GPT-2 as wide and deep as
-these, to the original's size. Llama (Touvron et al. 2023, arXiv:2302.13971) likewise, with two heads of queries to one
-of keys and values. T5: Tay et al. 2021, "Scale Efficiently" (arXiv:2109.10686) for tiny and mini, Raffel et al. 2020,
-"Exploring the Limits of Transfer Learning" (arXiv:1910.10683) for small. ELECTRA: Clark et al. 2020 (arXiv:2003.10555)
-for small; tiny has the size of BERT's. ViT: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words"
-(arXiv:2010.11929) for base, Touvron et al. 2021 (DeiT, arXiv:2012.12877) for tiny; He et al. 2022, "Masked Autoencoders
-Are Scalable Vision Learners" (arXiv:2111.06377) for the decoder of mae-* and the loss over normalised patches.
+these, to the original's size. ModernBERT: Warner et al. 2024, "Smarter, Better, Faster, Longer" (arXiv:2412.13663) for
+base and large. Llama (Touvron et al. 2023, arXiv:2302.13971) with two heads of queries to one of keys and values. T5:
+Tay et al. 2021, "Scale Efficiently" (arXiv:2109.10686) for tiny and mini, Raffel et al. 2020, "Exploring the Limits of
+Transfer Learning" (arXiv:1910.10683) for small and base. BART: Lewis et al. 2020 (arXiv:1910.13461) for base and large.
+ELECTRA: Clark et al. 2020 (arXiv:2003.10555) for small; tiny has the size of BERT's. ViT: Dosovitskiy et al. 2021, "An
+Image is Worth 16x16 Words" (arXiv:2010.11929) for base and large, Touvron et al. 2021 (DeiT, arXiv:2012.12877) for tiny
+and small; He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners" (arXiv:2111.06377) for the decoder of
+mae-* and the loss over normalised patches.
 """
 
 from __future__ import annotations
@@ -42,6 +44,31 @@ def _t5(layers: int, hidden: int, heads: int) -> dict[str, Any]:
 
 def _electra(layers: int, hidden: int, embedding: int) -> dict[str, Any]:
     return {**_bert(layers, hidden), "model_type": "electra", "embedding_size": embedding}
+
+
+def _modernbert(layers: int, hidden: int, intermediate: int) -> dict[str, Any]:
+    return {
+        "model_type": "modernbert",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": hidden // 64,
+        "intermediate_size": intermediate,
+        "max_position_embeddings": 8192,
+    }
+
+
+def _bart(layers: int, hidden: int) -> dict[str, Any]:
+    return {
+        "model_type": "bart",
+        "encoder_layers": layers,
+        "decoder_layers": layers,
+        "d_model": hidden,
+        "encoder_attention_heads": hidden // 64,
+        "decoder_attention_heads": hidden // 64,
+        "encoder_ffn_dim": 4 * hidden,
+        "decoder_ffn_dim": 4 * hidden,
+        "max_position_embeddings": 1024,
+    }
 
 
 def _gpt2(layers: int, hidden: int) -> dict[str, Any]:
@@ -157,19 +184,32 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "bert-medium": _bert(8, 512),
     "bert-base": _bert(12, 768),
     "bert-large": _bert(24, 1024),
+    "modernbert-tiny": _modernbert(3, 128, 192),
+    "modernbert-mini": _modernbert(6, 256, 384),
+    "modernbert-base": _modernbert(22, 768, 1152),
+    "modernbert-large": _modernbert(28, 1024, 2624),
     "t5-tiny": _t5(4, 256, 4),
     "t5-mini": _t5(4, 384, 8),
     "t5-small": _t5(6, 512, 8),
+    "t5-base": _t5(12, 768, 12),
+    "bart-tiny": _bart(2, 128),
+    "bart-mini": _bart(4, 256),
+    "bart-base": _bart(6, 768),
+    "bart-large": _bart(12, 1024),
     "electra-tiny": _electra(2, 128, 128),
     "electra-small": _electra(12, 256, 128),
     "gpt2-tiny": _gpt2(2, 128),
     "gpt2-mini": _gpt2(4, 256),
     "gpt2-small": _gpt2(12, 768),
+    "gpt2-medium": _gpt2(24, 1024),
     "llama-tiny": _llama(2, 128),
     "llama-mini": _llama(4, 256),
+    "llama-small": _llama(12, 768),
     "vit-digits": {**_VIT_DIGITS, "encoder_stride": 2},
     "vit-tiny": _vit(12, 192, 3),
+    "vit-small": _vit(12, 384, 6),
     "vit-base": _vit(12, 768, 12),
+    "vit-large": _vit(24, 1024, 16),
     "whisper-digits": _whisper(3, 96, 4, num_mel_bins=40, max_source_positions=50, init_std=0.08),
     "ast-base": _ast(12, 768, 12),
     "whisper-tiny": _whisper(4, 384, 6, num_mel_bins=80, max_source_positions=1500),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, BartForConditionalGeneration, T5ForConditionalGeneration
+from transformers import AutoModelForSeq2SeqLM, BartForConditionalGeneration, T5ForConditionalGeneration
 
 from ftcli.data.masking import restore
 from ftcli.engine.corrupt import Corrupted, drawing
@@ -17,7 +17,6 @@ from ftcli.engine.evaluate import run_model
 from ftcli.engine.precision import pick_precision
 from ftcli.errors import UsageError
 from ftcli.models.load import open_source
-from ftcli.models.presets import PRESETS
 from ftcli.objectives.denoising import Denoising
 from ftcli.recipe.schema import ModelRecipe, Recipe
 from tests.tiny import t5_tokenizer, tiny_model, tiny_reviews
@@ -201,14 +200,6 @@ def test_a_t5_from_scratch_takes_its_special_tokens_from_the_tokenizer() -> None
     assert model.generation_config.decoder_start_token_id == 0
     assert model.lm_head.weight is model.shared.weight
     assert config.scale_decoder_outputs, "T5 v1.0"
-
-
-@pytest.mark.parametrize(("name", "millions"), [("t5-tiny", 15.6), ("t5-mini", 31.2), ("t5-small", 60.5)])
-def test_presets_are_as_large_as_what_was_published(name: str, millions: float) -> None:
-    values = {**PRESETS[name], "vocab_size": 32128}
-    with torch.device("meta"):
-        model = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(values.pop("model_type"), **values))
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
 
 
 def test_unigrams_know_how_often_sentinels_are_asked_for(tmp_path: Path) -> None:

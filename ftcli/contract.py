@@ -164,6 +164,8 @@ class Task(Learner, Protocol):
     """Picks the best state; higher is better unless it is a loss."""
     first_only: bool
     """True where the head looks at the first token of each row alone, in architectures that have such a head."""
+    rows_meet: bool
+    """True where the rows of a forward pass take part in each other's losses: fewer rows are another loss."""
     pad_to_multiple: int
     """Lengths are padded to a multiple of it: a larger one makes fewer shapes, for models that are compiled."""
 

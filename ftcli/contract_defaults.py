@@ -12,6 +12,7 @@ class Undone:
     """The parts of `contract.Task` that many have no use for."""
 
     first_only = False
+    rows_meet = False
     gathers: str | None = None
     settles = False
     long_hint = ""

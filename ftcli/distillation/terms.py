@@ -21,6 +21,8 @@ NAMES = (
 )  # fmt: skip
 INSIDE = NAMES[2:]
 """Terms that look into the models, not only at their answers."""
+MEETING = NAMES[6:]
+"""Terms that compare the rows of a forward pass with each other."""
 RELATIONS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "value": (("value", "value"),),
     "minilm": (("query", "key"), ("value", "value")),
@@ -81,7 +83,7 @@ class Terms:
                 hint="--teacher RUN, or distill.soft alone",
             )
         recipe, depth = self.recipe, self.student.depth
-        if name in ("contrastive", "relational_distance", "relational_angle"):
+        if name in MEETING:
             return [(f"first.{depth}", f"first.{self.teacher.depth}")]
         if name == "cosine":
             kind = "hidden" if self.same_tokens else "first"

@@ -128,8 +128,8 @@ class Replicated(_Several):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        for tensor in own_tensors(model):
-            dist.broadcast(tensor, src=0)
+        for tensor in (*model.parameters(), *model.buffers()):  # tied ones once
+            dist.broadcast(tensor.detach(), src=0)
 
     def add_up(self, model: nn.Module, loss: Tensor, tokens: int, computed: int) -> tuple[Tensor, int, int]:
         parameters = [p for p in model.parameters() if p.requires_grad]
@@ -227,11 +227,6 @@ def layers(model: nn.Module) -> list[nn.Module]:
         else:
             found += layers(child)
     return found
-
-
-def own_tensors(model: nn.Module) -> list[Tensor]:
-    """Parameters and buffers, tied ones once."""
-    return [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

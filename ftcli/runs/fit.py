@@ -25,6 +25,7 @@ from ftcli.runs.best import Best
 from ftcli.runs.failures import stop_error
 from ftcli.runs.folder import RunFolder, cannot_write
 from ftcli.runs.journal import Journal, Trackers
+from ftcli.runs.learner import rows_meet
 from ftcli.runs.parts import Parts
 from ftcli.runs.results import score
 from ftcli.text import several
@@ -231,7 +232,7 @@ class Fit:
         self.watch.take(progress, self.loop.norm)
         if self.loop.micro_batch != self._micro_batch:
             self._micro_batch = self.loop.micro_batch
-            same = "" if getattr(self.parts.task, "rows_meet", False) else "; the results are the same"
+            same = "" if rows_meet(self.parts.task, self.parts.recipe) else "; the results are the same"
             said = f"{self._micro_batch} rows per forward pass from step {progress.step:,} on{same}"
             self.console.warn(f"out of memory: {said}")
             self.folder.event(progress.step, "out_of_memory", micro_batch=self._micro_batch)

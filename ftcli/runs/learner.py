@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ftcli.contract import Data, Learner, Task
 from ftcli.contract_options import Counting
+from ftcli.distillation.terms import MEETING
 from ftcli.engine.regularized import Regularized
 from ftcli.engine.regularizers import REGULARIZERS
 from ftcli.engine.regularizers.base import Regularizer
@@ -63,6 +64,11 @@ def learner(task: Task, data: Data, recipe: Recipe, stack: Stack, model: nn.Modu
         len(getattr(task, "labels", ())),
         class_weights(task, data, recipe.regularize) if isinstance(task, Counting) else None,
     )
+
+
+def rows_meet(task: Task, recipe: Recipe) -> bool:
+    """True where the loss of a row depends on the rows that are in the same forward pass: fewer are another loss."""
+    return task.rows_meet or any(getattr(recipe.distill, name) for name in MEETING)
 
 
 def class_weights(task: Counting, data: Data, recipe: RegularizeRecipe) -> Tensor | None:

@@ -19,6 +19,7 @@ from ftcli.models.unpadded import ATTENTION
 from ftcli.places import export, recognise
 from ftcli.recipe.distributed import DistributedRecipe
 from ftcli.recipe.duration import parse_duration
+from ftcli.runs.learner import rows_meet
 from ftcli.runs.lost import lost_workers_named
 from ftcli.runs.parts import Parts
 from ftcli.trackers.console import Console
@@ -76,7 +77,7 @@ def shared_out(parts: Parts, console: Console) -> Parts:
         console.note(
             f"drawn by each process for its own rows: {', '.join(drawn)}; so losses are not those of one process"
         )
-    if getattr(parts.task, "rows_meet", False):
+    if rows_meet(parts.task, parts.recipe):
         console.warn("rows are compared with others of the same process only: the results differ from one process'")
     return replace(parts, ranks=ranks)
 

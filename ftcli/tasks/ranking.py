@@ -66,7 +66,6 @@ class Ranking(RankingScores, TextInputs, SoftOutputs, BaseTask):
         self.soft_form = None if bi else SoftForm("sigmoid" if self.pointwise else "softmax", ragged=True)
         self.first_only = not bi or pooling == "cls"
         self.rows_meet = bi
-        """True where the rows of a forward pass take part in each other's losses: fewer rows are another loss."""
         self.auto_class = AutoModel if bi else AutoModelForSequenceClassification
 
     @classmethod

@@ -87,8 +87,8 @@ def test_stopped_in_a_later_chunk_it_goes_on_to_the_same_bits(
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_are_one(strategy: str, tiny_bert_dir: Path, corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "strategy"), [(2, "ddp"), (2, "fsdp"), (4, "fsdp")])
+def test_several_processes_are_one(size: int, strategy: str, tiny_bert_dir: Path, corpus: Path, tmp_path: Path) -> None:
     """Small steps, so that one process often has none of their rows, or more passes than the other; and the last chunks
     of a pass have documents of one file only, which is one process'."""
     given = ("--model", str(tiny_bert_dir), "--data", str(corpus), *SETTINGS, *STREAM, "--batch-size", "2",
@@ -96,7 +96,7 @@ def test_two_processes_are_one(strategy: str, tiny_bert_dir: Path, corpus: Path,
              "--set", f"distributed.strategy={strategy}")  # fmt: skip
     one = run_cli("pretrain", *given, "--out", str(tmp_path / "one"), cwd=tmp_path)
     assert one.code == 0, one.stderr
-    run_together(2, "pretrain", *given, "--out", str(tmp_path / "two"), cwd=tmp_path)
+    run_together(size, "pretrain", *given, "--out", str(tmp_path / "two"), cwd=tmp_path)
     assert len(losses(tmp_path / "one")) == 90
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     reports = [json.loads((tmp_path / run / "report.json").read_text())["metrics"] for run in ("one", "two")]

@@ -17,6 +17,8 @@ from tests.together import LIMIT, run_together, start_together
 
 SETTINGS = ("--epochs", "2", "--lr", "2e-3", "--batch-size", "8", "--set", "log.every=1", "--precision", "fp32")
 
+TWO_AND_FOUR = [(2, "ddp"), (4, "fsdp")]
+
 
 def losses(run: Path) -> list[float]:
     """The training loss at each step."""
@@ -80,18 +82,18 @@ def test_an_embedding_updated_by_rows(
     assert any(name.endswith("/rows") for name in load_file(newest / "optimizer.safetensors"))
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_lora(strategy: str, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "strategy"), TWO_AND_FOUR)
+def test_lora(size: int, strategy: str, tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:
     more = ("--method", "lora", "--max-steps", "8", "--set", f"distributed.strategy={strategy}")
     one = run_cli("finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "one", *more), cwd=tmp_path)
     assert one.code == 0, one.stderr
-    run_together(2, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "two", *more), cwd=tmp_path)
+    run_together(size, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "two", *more), cwd=tmp_path)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     assert furthest(tmp_path / "two", tmp_path / "one", "model/adapter_model.safetensors") < 1e-5
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_pretraining(strategy: str, reviews_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("size", "strategy"), TWO_AND_FOUR)
+def test_pretraining(size: int, strategy: str, reviews_dir: Path, tmp_path: Path) -> None:
     given = (
         "--model", "preset:bert-tiny", "--data", str(reviews_dir), "--objective", "mlm", "--max-steps", "6",
         "--precision", "fp32", "--set", "train.tokens_per_batch=256", "--set", "log.every=1",
@@ -99,7 +101,7 @@ def test_pretraining(strategy: str, reviews_dir: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     one = run_cli("pretrain", *given, "--out", str(tmp_path / "one"), cwd=tmp_path)
     assert one.code == 0, one.stderr
-    run_together(2, "pretrain", *given, "--out", str(tmp_path / "two"), cwd=tmp_path)
+    run_together(size, "pretrain", *given, "--out", str(tmp_path / "two"), cwd=tmp_path)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
     assert report(tmp_path / "two") == pytest.approx(report(tmp_path / "one"), abs=1e-4)
 
@@ -111,9 +113,11 @@ def test_distillation(alone: Path, reviews_dir: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     one = run_cli("distill", *given, "--out", str(tmp_path / "one"), cwd=tmp_path)
     assert one.code == 0, one.stderr
-    for strategy in ("ddp", "fsdp"):
+    for size, strategy in TWO_AND_FOUR:
         two = tmp_path / strategy
-        run_together(2, "distill", *given, "--set", f"distributed.strategy={strategy}", "--out", str(two), cwd=tmp_path)
+        run_together(
+            size, "distill", *given, "--set", f"distributed.strategy={strategy}", "--out", str(two), cwd=tmp_path
+        )
         assert losses(two) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
         first, second = (
             json.loads((run / "report.json").read_text(encoding="utf-8")) for run in (tmp_path / "one", two)
@@ -137,11 +141,21 @@ def test_a_language_model_is_distilled(reviews_dir: Path, tmp_path: Path) -> Non
     )  # fmt: skip
     one = run_cli(*given, "--out", str(tmp_path / "one"), cwd=tmp_path)
     assert one.code == 0, one.stderr
-    for strategy in ("ddp", "fsdp"):
+    for size, strategy in TWO_AND_FOUR:
         two = tmp_path / strategy
-        run_together(2, *given, "--set", f"distributed.strategy={strategy}", "--out", str(two), cwd=tmp_path)
+        run_together(size, *given, "--set", f"distributed.strategy={strategy}", "--out", str(two), cwd=tmp_path)
         assert losses(two) == pytest.approx(losses(tmp_path / "one"), abs=1e-5)
         assert report(two) == pytest.approx(report(tmp_path / "one"), abs=1e-4)
+
+
+def test_rows_that_are_compared_with_each_other_are_said_to_stay_in_their_process(
+    alone: Path, reviews_dir: Path, tmp_path: Path
+) -> None:
+    said = run_together(
+        2, "distill", "--teacher", str(alone), "--set", "student.layers=1", "--data", str(reviews_dir), "--max-steps",
+        "1", "--set", "distill.contrastive=1", "--out", str(tmp_path / "run"), cwd=tmp_path,
+    )  # fmt: skip
+    assert "rows are compared with others of the same process only" in said
 
 
 def test_a_student_that_learns_with_parts_of_its_own_is_not_shared_out(

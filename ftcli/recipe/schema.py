@@ -37,8 +37,10 @@ MANY = 2**31 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerRecipe:
-    """A tokenizer trained from the training texts."""
+    """The tokenizer of a model that brings none: that of another model, or one trained from the training texts."""
 
+    name: str | None = None
+    """Take the tokenizer of this model (a Hub name, a folder, a run folder, builtin:NAME) as it is and train none."""
     kind: Literal["auto", "wordpiece", "bpe", "byte-bpe", "unigram"] = "auto"
     """What a vocabulary trained from the training texts is made of. auto: what the model's family is published with."""
     vocab_size: int = _key(8000, at_least=100)

@@ -38,13 +38,13 @@ from ftcli.runs.parts import (
     label_names,
     look_up,
     task_class,
-    with_tokenizer,
 )
 from ftcli.runs.recognise import recognised
 from ftcli.runs.results import build_report, settle, write_model, write_reports
 from ftcli.runs.speed import unanswered
 from ftcli.runs.students import cut_student
 from ftcli.runs.teachers import FURTHER, SELF, Classroom, Teacher, agree, open_teachers, teacher_names
+from ftcli.runs.tokenizer import with_tokenizer
 from ftcli.runs.training import Result, Session
 from ftcli.runs.writing import rewritten
 from ftcli.trackers.console import Console

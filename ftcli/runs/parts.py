@@ -18,12 +18,10 @@ from ftcli.engine.ranks import ALONE, Ranks
 from ftcli.engine.regularizers.base import Ground
 from ftcli.engine.regularizers.stack import Stack
 from ftcli.errors import DataError, UsageError, did_you_mean
-from ftcli.models.added_tokens import read_tokens
 from ftcli.models.backbone import outside_backbone
 from ftcli.models.load import Source, open_source, set_dropout
 from ftcli.models.methods import METHODS
 from ftcli.models.methods.base import Method
-from ftcli.models.tokenizers import train_tokenizer
 from ftcli.objectives import OBJECTIVES
 from ftcli.recipe.load import replace as replace_recipe
 from ftcli.recipe.schema import DataRecipe, Recipe, TrainRecipe
@@ -32,8 +30,8 @@ from ftcli.runs.learner import learner, regularizers
 from ftcli.runs.modality import MODELS, PLURALS, in_names, modality
 from ftcli.runs.names import check_names
 from ftcli.runs.recognise import recognised
-from ftcli.runs.split_texts import SplitTexts
 from ftcli.runs.students import cut_student
+from ftcli.runs.tokenizer import with_tokenizer
 from ftcli.tasks import TASKS
 from ftcli.tasks.writer import Writer
 from ftcli.trackers.console import Console
@@ -151,23 +149,6 @@ def check_columns(data: Data, columns: Sequence[Column], console: Console) -> No
                 f"{data.name} has no {column.role} column to train on",
                 hint=data.hint or in_names(data, column) or f"{flag_of(column)}NAME names it",
             )
-
-
-def with_tokenizer(source: Source, data: Data, recipe: Recipe, columns: Sequence[Column], console: Console) -> Source:
-    """The model with a tokenizer: its own or one learnt from the training texts, and the words to be added. One of
-    images or sounds needs none."""
-    if source.processor is None:
-        length = source.max_length(recipe.train.max_length)
-        texts = SplitTexts(data.splits["train"], columns)
-        source = source.with_tokenizer(train_tokenizer(texts, recipe.model.tokenizer, source.config.model_type, length))
-        console.note(f"tokenizer trained on the training texts: {source.config.vocab_size:,} entries")
-    if recipe.model.add_tokens is not None:
-        tokens, before = read_tokens(recipe.model.add_tokens), len(source.tokenizer or ())
-        source = source.with_tokens(tokens)
-        new = len(source.tokenizer or ()) - before
-        left = f"; {len(tokens) - new:,} are single tokens already" if new < len(tokens) else ""
-        console.note(f"{new:,} words added to the vocabulary{left}")
-    return source
 
 
 def build(recipe: Recipe, console: Console, scoring: Precision, source: Source, data: Data, task: Task) -> Parts:

@@ -23,9 +23,10 @@ from ftcli.reports.loss_curve import read_metrics, text_curve, write_png
 from ftcli.runs import chunks, samples, training
 from ftcli.runs.encode import arranged, held_out
 from ftcli.runs.journal import Journal
-from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class, with_tokenizer
+from ftcli.runs.parts import Parts, build, check_columns, look_up, task_class
 from ftcli.runs.results import build_report, score, write_model, write_reports
 from ftcli.runs.students import cut_student
+from ftcli.runs.tokenizer import with_tokenizer
 from ftcli.runs.training import Result, Session, Steps
 from ftcli.trackers.console import Console
 

@@ -168,16 +168,26 @@ class Sharded(_Several):
 
     strategy = "fsdp"
 
-    def __init__(self, model: nn.Module, method: Method, device: torch.device, *, cpu_offload: bool) -> None:
+    def __init__(
+        self, model: nn.Module, method: Method, device: torch.device, *, cpu_offload: bool, gather: torch.dtype
+    ) -> None:
         # Here, so that runs of one process, whose start should be quick, do not wait for it.
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
+        from torch.distributed.fsdp import (
+            CPUOffloadPolicy,
+            FSDPModule,
+            MixedPrecisionPolicy,
+            OffloadPolicy,
+            fully_shard,
+        )
 
         super().__init__()
         self._saved = _copy(model, method) if self.rank == 0 else None
         """What is filled with the whole weights to be saved."""
         settings: dict[str, Any] = {
             "mesh": init_device_mesh(device.type, (self.size,)),
+            # Activations are what autocast makes them, in every strategy.
+            "mp_policy": MixedPrecisionPolicy(gather, torch.float32, cast_forward_inputs=False),
             "offload_policy": CPUOffloadPolicy() if cpu_offload and device.type == "cuda" else OffloadPolicy(),
         }
         for layer in layers(model):

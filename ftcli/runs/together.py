@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from ftcli.distillation.distilled import HOME
@@ -65,7 +66,8 @@ def shared_out(parts: Parts, console: Console) -> Parts:
         strategy = _fitting(parts)
     if strategy == "fsdp":
         _check_shared(parts)
-        ranks: Ranks = Sharded(parts.model, parts.method, device, cpu_offload=parts.recipe.distributed.cpu_offload)
+        offload = parts.recipe.distributed.cpu_offload
+        ranks: Ranks = Sharded(parts.model, parts.method, device, cpu_offload=offload, gather=_gathered_in(parts))
         what = "weights, gradients and moments in shares (fsdp)"
     else:
         ranks = Replicated(parts.model)
@@ -103,6 +105,19 @@ def _fitting(parts: Parts) -> str:
     trained = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     left = room(parts.model, parts.precision.device)
     return world.from_lead("ddp" if left is None or trained * BYTES_PER_WEIGHT < left + 4 * trained else "fsdp")
+
+
+def _gathered_in(parts: Parts) -> torch.dtype:
+    """What weights travel in; UsageError for half precision where training or scoring computes in fp32."""
+    asked: str = parts.recipe.distributed.gather
+    half = parts.precision.name == parts.scoring.name == "bf16"
+    if asked == "bf16" and not half:
+        raise UsageError(
+            "distributed.gather is bf16, and the model computes in fp32 or fp16",
+            hint="--precision bf16, or leave it out",
+        )
+    on_gpu = parts.precision.device.type == "cuda"
+    return torch.bfloat16 if asked == "bf16" or (asked == "auto" and half and on_gpu) else torch.float32
 
 
 def _check_shared(parts: Parts) -> None:

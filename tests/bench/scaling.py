@@ -43,7 +43,8 @@ class Inputs:
     memory_gb_s: float = 3350.0  # published: H100 SXM memory, GB/s
     update_bytes: int = 28  # counted: AdamW reads weight, gradient, two moments and writes three, fp32
     gradient_bytes: int = 4  # counted: bytes a gradient, added up in fp32
-    shard_bytes: int = 4  # counted: bytes a weight and gradient of fsdp, which travel in fp32
+    gather_bytes: int = 2  # counted: bytes a weight that fsdp puts together, in bf16
+    scatter_bytes: int = 4  # counted: bytes a gradient that fsdp adds up and scatters, in fp32
     gpus_a_node: int = 8  # assumed: GPUs a host
     nvlink_gb_s: float = 450.0  # published: NVLink 4, GB/s a GPU and direction
     network_gb_s: float = 50.0  # published: one 400 Gb/s InfiniBand port a GPU, GB/s
@@ -130,11 +131,13 @@ def sharded(own: Inputs, gpus: int, rows: float) -> Step:
     """FSDP2: in every pass a layer's weights are gathered ahead of it both ways, and its gradients scattered after."""
     work, update = compute_ms(own, rows, gpus)
     times, parts = passes(own, rows), own.layers + 1
-    once = 1e3 * (gpus - 1) / gpus * weights(own)[0] * own.shard_bytes / bandwidth(own, gpus)
-    once += parts * ring_ms(own, gpus)
+    a_byte = 1e3 * (gpus - 1) / gpus * weights(own)[0] / bandwidth(own, gpus)
+    round_all = parts * ring_ms(own, gpus)
+    gather, scatter = (a_byte * size + round_all for size in (own.gather_bytes, own.scatter_bytes))
     hidden = own.fsdp_overlap * work / times
-    ahead, back = (max(once / parts, sent - hidden * share) for sent, share in ((once, 1 / 3), (2 * once, 2 / 3)))
-    return Step(work + update, times * 3 * once, times * (ahead + back))
+    ahead = max(gather / parts, gather - hidden / 3)
+    back = max(scatter / parts, gather + scatter - hidden * 2 / 3)
+    return Step(work + update, times * (2 * gather + scatter), times * (ahead + back))
 
 
 STRATEGIES = {"ddp": replicated, "fsdp": sharded}

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from ftcli.engine import row_adamw
@@ -66,6 +67,31 @@ def test_losses_are_those_of_one_process(
     said = run_together(size, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "run", *more), cwd=tmp_path)
     assert f"{size} processes on 1 host" in said
     like_alone(tmp_path / "run", alone)
+
+
+def test_weights_that_travel_in_half_precision(tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path) -> None:
+    """Their shares stay whole, and training is that of half precision, up to its rounding."""
+    settings = ("--set", "distributed.strategy=fsdp", "--precision", "bf16")
+    for name, gather in (("whole", "fp32"), ("half", "bf16")):
+        more = (*settings, "--set", f"distributed.gather={gather}")
+        run_together(2, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / name, *more), cwd=tmp_path)
+    assert losses(tmp_path / "half") == pytest.approx(losses(tmp_path / "whole"), abs=0.02)
+    assert losses(tmp_path / "half") != losses(tmp_path / "whole"), "something else travelled"
+    assert 0 < furthest(tmp_path / "half", tmp_path / "whole") < 0.1
+    weights = load_file(tmp_path / "half" / "model" / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert any((tensor.bfloat16().float() != tensor).any() for tensor in weights.values())
+
+
+def test_half_precision_travels_only_where_it_is_computed_in(
+    tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Path
+) -> None:
+    more = ("--set", "distributed.strategy=fsdp", "--set", "distributed.gather=bf16")
+    children = start_together(
+        2, "finetune", *arguments(tiny_bert_dir, reviews_dir, tmp_path / "run", *more), cwd=tmp_path
+    )
+    assert [child.wait(LIMIT) for child in children] == [2, 2]
+    assert "distributed.gather is bf16" in children[0].said()
 
 
 def test_an_embedding_updated_by_rows(

@@ -55,7 +55,8 @@ def encode(
         for longer, what in ((cut, f"were cut{parts.task.long_hint}"), (several, "are read in windows")):
             if longer:
                 said = f"{split}: {longer:,} of {len(rows):,} texts ({longer / len(rows):.1%}) are longer than"
-                console.note(f"{said} {parts.recipe.train.max_length} tokens and {what}")
+                length = parts.source.max_length(parts.recipe.train.max_length)
+                console.note(f"{said} {length} tokens and {what}")
     if isinstance(parts.task, Remarking):
         for remark in parts.task.remarks(split, examples):
             console.note(remark)

@@ -58,12 +58,15 @@ def inherited(model: str, given: dict[str, Any], data: str | None) -> Recipe:
     and files (but see `known_columns`).
     """
     values: dict[str, tuple[Any, str]] = {}
+    another = given.get("task") not in (None, "auto")  # than what it was pretrained by
     file = Path(model).expanduser() / "recipe.yaml"
     if file.is_file():
         own = read_recipe(file)
         other_data = not _same(data, own.get("data.name"))
         for path, value in own.items():
             if path in UNLIMITED or (other_data and path.startswith("data.")):
+                continue
+            if path == "objective" and another:
                 continue
             if path.startswith(INHERITED):
                 values[path] = (value, str(file))

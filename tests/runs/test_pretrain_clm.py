@@ -82,6 +82,28 @@ def test_a_saved_decoder_is_known_for_one(learnt: tuple[Path, Path]) -> None:
     assert json.loads(done.stdout)["prediction"] == ""
 
 
+def test_a_pretrained_run_is_scored_by_the_task_asked_for(learnt: tuple[Path, Path], tmp_path: Path) -> None:
+    """And not by what it was pretrained by; where its texts are cut, the length is said."""
+    run, _ = learnt
+    turns = [{"instruction": "say it " * 300, "output": text} for text in TEXTS[:4]]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in turns), encoding="utf-8")
+    for model in (run, run / "model"):
+        done = run_cli(
+            "evaluate",
+            str(model),
+            "--task",
+            "causal-lm",
+            "--data",
+            str(tmp_path / "test.jsonl"),
+            "--json",
+            cwd=tmp_path,
+        )
+        assert done.code == 0, done.stderr
+        assert json.loads(done.stdout)["task"] == "causal-lm"
+        assert "are longer than" in done.stderr
+        assert "None tokens" not in done.stderr
+
+
 def test_draws_are_asked_for_by_settings(learnt: tuple[Path, Path]) -> None:
     run, _ = learnt
     drawn = ("--set", "generation.do_sample=true", "--set", "generation.temperature=5")

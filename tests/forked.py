@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import time
@@ -48,14 +49,25 @@ class Child:
         deadline = time.monotonic() + seconds
         while (code := self.poll()) is None:
             if time.monotonic() > deadline:
+                stacks = self.stacks()
                 self.kill()
-                raise AssertionError(f"still running after {seconds} s:\n{self.said()}")
+                raise AssertionError(f"still running after {seconds} s:\n{self.said()}\n{stacks}")
             time.sleep(0.002)
         return code
+
+    def stacks(self) -> str:
+        """Where each of its threads is, while it runs."""
+        self.kill(signal.SIGUSR2)
+        time.sleep(1)
+        return _stacks_of(self.log).read_text(encoding="utf-8")
 
     def said(self) -> str:
         """stdout and stderr so far (once it ended by itself)."""
         return self.log.read_text(encoding="utf-8") if self.log.exists() else ""
+
+
+def _stacks_of(log: Path) -> Path:
+    return log.with_suffix(".stacks")
 
 
 def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None, log: Path | None = None) -> Child:
@@ -76,6 +88,7 @@ def start(*arguments: str, cwd: Path, before: Callable[[], None] | None = None, 
     code = 1
     try:
         os.setpgid(0, 0)
+        faulthandler.register(signal.SIGUSR2, file=_stacks_of(log).open("w", encoding="utf-8"))
         if before is not None:
             before()
         done = run_cli(*arguments, cwd=cwd)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.forked import Child, start
@@ -40,9 +42,24 @@ def start_together(size: int, *arguments: str, cwd: Path, before: Callable[[int]
     ]
 
 
+def ends(children: Sequence[Child]) -> list[int]:
+    """The exit codes of all; a failure that tells what each said and where it is, where one still runs after LIMIT."""
+    deadline = time.monotonic() + LIMIT
+    while None in (codes := [child.poll() for child in children]):
+        if time.monotonic() > deadline:
+            running = [child for child, code in zip(children, codes, strict=True) if code is None]
+            found = [f"rank {children.index(child)}:\n{child.stacks()}" for child in running]
+            for child in running:
+                child.kill(signal.SIGKILL)
+            said = [f"rank {rank} ended with {code}:\n{children[rank].said()}" for rank, code in enumerate(codes)]
+            raise AssertionError("\n".join([f"still running after {LIMIT} s", *found, *said]))
+        time.sleep(0.005)
+    return [code for code in codes if code is not None]
+
+
 def run_together(size: int, *arguments: str, cwd: Path, before: Callable[[int], None] | None = None) -> str:
     """Run `ftcli ARGUMENTS` in `size` processes to a good end; what rank 0 said."""
     children = start_together(size, *arguments, cwd=cwd, before=before)
-    codes = [child.wait(LIMIT) for child in children]
+    codes = ends(children)
     assert codes == [0] * size, "\n".join(child.said() for child in children)
     return children[0].said()

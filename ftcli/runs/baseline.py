@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from ftcli.contract import Task
+from ftcli.engine import world
 from ftcli.engine.seeding import seed_everything
 from ftcli.models.load import Source
 from ftcli.recipe.distill_schema import DistillRecipe, TeacherRecipe
@@ -28,9 +28,10 @@ def train_baseline(session: Session, source: Source, task: Task) -> dict[str, An
     parts, console = session.parts, session.console
     folder = RunFolder(session.folder.path / FOLDER)
     folder.path.mkdir(exist_ok=True)
-    if folder.finished:
-        report: dict[str, Any] = json.loads((folder.path / "report.json").read_text(encoding="utf-8"))
-        return report
+    # One process looks, before any writes there: what each saw for itself would depend on who is first.
+    finished, begun = world.led(lambda: (folder.finished, (folder.path / "recipe.yaml").is_file()))
+    if finished:
+        return folder.report()
     recipe = replace(parts.recipe, teacher=TeacherRecipe(), distill=DistillRecipe(), out=None)
     splits = {name: rows for name, rows in parts.data.splits.items() if name in _SPLITS}
     prints = {name: parts.data.fingerprints[name] for name in splits}
@@ -38,7 +39,6 @@ def train_baseline(session: Session, source: Source, task: Task) -> dict[str, An
     seed_everything(recipe.seed, deterministic=recipe.train.deterministic)
     alone = build(recipe, Console(quiet=True), parts.scoring, source, data, task)
     console.info("the same student without its teacher")
-    begun = (folder.path / "recipe.yaml").is_file()
     inner = training.begin(alone, folder, console, session.stop, "finetune", resume=begun)
     examples = encode(alone, "train", console, session.stop)
     validation = encode(alone, "validation", console, session.stop)

@@ -21,7 +21,7 @@ from ftcli.runs import pretrain
 from ftcli.trackers.console import Console
 from tests.hub import running
 from tests.tiny import run_cli, run_cli_process, tiny_reviews, write_jsonl
-from tests.together import LIMIT, run_together, start_together
+from tests.together import ends, run_together, start_together
 
 TEXTS = [f"{row['text']} {n}" for n, row in enumerate(tiny_reviews(350, seed=3))]
 SETTINGS = ("--lr", "2e-3", "--batch-size", "16", "--precision", "fp32", "--set", "log.every=1", "--max-length", "32")
@@ -184,5 +184,5 @@ def test_a_bad_row_that_one_process_reads_ends_all(tiny_bert_dir: Path, tmp_path
         (tmp_path / "texts" / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
     children = start_together(2, "pretrain", "--model", str(tiny_bert_dir), "--data", str(tmp_path / "texts"),
                               *SETTINGS, *STREAM, "--max-steps", "60", "--out", "run", cwd=tmp_path)  # fmt: skip
-    assert [child.wait(LIMIT) for child in children] == [3, 3], children[0].said()
+    assert ends(children) == [3, 3], children[0].said()
     assert "b.jsonl, line 201: not valid JSON" in children[0].said()

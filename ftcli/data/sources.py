@@ -21,6 +21,7 @@ from ftcli.data.reader import Options, Reader
 from ftcli.data.split import canonical, match
 from ftcli.errors import DataError, FtcliError, UsageError, did_you_mean
 from ftcli.recipe.schema import DataRecipe
+from ftcli.text import several, visible
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,18 @@ def missing_path(path: Path, what: str) -> UsageError:
     """A UsageError for a path that does not exist, naming what is near it."""
     folder = path.parent
     if not os.path.isdir(folder):
-        return UsageError(f"{what} '{path}' does not exist: there is no folder '{folder}'")
+        nearest = next(parent for parent in folder.resolve().parents if parent.is_dir())
+        return UsageError(
+            f"{what} '{path}' does not exist: there is no folder '{folder}'", hint=_holds(nearest, folder.name)
+        )
+    return UsageError(f"{what} '{path}' does not exist", hint=_holds(folder.resolve(), path.name))
+
+
+def _holds(folder: Path, wanted: str) -> str:
+    """What a folder holds: what is spelt like `wanted`, or else its first names."""
     try:
-        names = sorted(os.listdir(folder))
+        names = sorted(visible(name) for name in os.listdir(folder) if not name.startswith("."))
     except OSError:
-        names = []
-    near = get_close_matches(path.name, names, n=3, cutoff=0.5)
-    hint = f"in {folder.resolve()} there is {', '.join(near)}" if near else None
-    return UsageError(f"{what} '{path}' does not exist", hint=hint)
+        return f"{folder} cannot be read"
+    near = get_close_matches(wanted, names, n=3, cutoff=0.5)
+    return f"in {folder} there is {', '.join(near) or several(names, 5) or 'nothing'}"

@@ -188,6 +188,11 @@ def open_folder(
                 hint=("" if command in ("evaluate", "compare") else "--resume continues it; or ")
                 + "choose another --out (a run is never written over)",
             )
+        for what, name in (("data", data), ("model", model)):
+            if name and path.resolve() == Path(name).expanduser().resolve() and not resume:
+                raise UsageError(
+                    f"--out '{out}' would be written into the {what} '{name}'", hint="choose another --out"
+                )
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

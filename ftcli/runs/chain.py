@@ -18,7 +18,7 @@ from ftcli.data.corpus_sources import open_corpus
 from ftcli.data.sources import open_source
 from ftcli.engine import world
 from ftcli.engine.checkpoint import link_or_copy
-from ftcli.engine.interrupt import StopRequest
+from ftcli.engine.interrupt import Leave, StopRequest
 from ftcli.errors import FtcliError, UsageError
 from ftcli.models.adapted import read_base
 from ftcli.models.load import open_source as open_model
@@ -80,7 +80,8 @@ def run(chain: Chain, console: Console, *, resume: bool = False, deadline: float
                 folder.write("recipe.yaml", chain_yaml(replace(chain, out=None), without_secrets))
                 reports = []
                 for number in range(1, len(chain.stages) + 1):
-                    stop.leave_if_due()
+                    if any(world.any_of(stop.due)):  # all leave, whoever was asked
+                        raise Leave
                     reports.append(run_stage(chain, number, folder.path, console, deadline))
                 report = world.led(lambda: publish(chain, folder, reports))
         except (FtcliError, KeyboardInterrupt) as error:

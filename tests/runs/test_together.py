@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -296,6 +297,26 @@ def test_a_chain_of_stages(tiny_bert_dir: Path, reviews_dir: Path, tmp_path: Pat
     found = [json.loads((tmp_path / name / "report.json").read_text(encoding="utf-8")) for name in ("one", "two")]
     assert found[1]["metrics"] == pytest.approx(found[0]["metrics"], abs=1e-4)
     assert (tmp_path / "two" / "model" / "model.safetensors").is_file()
+
+    def asked_after_a_stage(rank: int) -> None:
+        if rank != 1:
+            return
+        from ftcli.runs import chain
+
+        run_stage = chain.run_stage
+
+        def then_asked(*given: Any) -> dict[str, Any]:
+            report = run_stage(*given)
+            os.kill(os.getpid(), signal.SIGTERM)
+            return report
+
+        chain.run_stage = then_asked
+
+    given = ("distill", str(recipe), "--out", str(tmp_path / "stopped"))
+    children = start_together(2, *given, cwd=tmp_path, before=asked_after_a_stage)
+    assert ends(children) == [75, 75], "\n".join(child.said() for child in children)
+    run_together(2, *given, "--resume", cwd=tmp_path)
+    assert report(tmp_path / "stopped") == found[1]["metrics"]
 
 
 def test_passes_of_a_step_are_the_step_with_dropout_as_well(

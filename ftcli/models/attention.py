@@ -69,6 +69,7 @@ def attend(
     query share one of theirs, with as many times fewer heads (grouped-query attention, Ainslie et al. 2023,
     arXiv:2305.13245). `dropout` falls on the probabilities.
     """
+    query, key, value = _halved(query, key, value)
     shared = query.shape[1] // key.shape[1]
     if shared > 1:
         key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
@@ -77,6 +78,15 @@ def attend(
         out = _attend(query, key, value, layout, scale, dropout, sight)
         return nn.functional.pad(out, (0, 0, 0, 0, 0, layout.filler))
     return _attend(query, key, value, layout, scale, dropout, sight)
+
+
+def _halved(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Under autocast all of them in its type, as torch's own attention has them: projections of some methods (peft's
+    VeRA and OFT) come out whole."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
 
 
 def _attend(
@@ -94,6 +104,7 @@ def attend_from_first(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, scale: float, dropout: float
 ) -> Tensor:
     """`attend` for the first token of each sequence only: `query` and the result are (sequences, heads, size)."""
+    query, key, value = _halved(query, key, value)
     if query.device.type == "cuda":
         return _flash(
             query, key, value, (layout.single, layout.boundaries), (1, layout.longest), scale, dropout, EVERYTHING

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +134,27 @@ def test_what_the_model_itself_fixes_stays_fixed(method: str) -> None:
         assert model.classifier.weight.requires_grad
         whole = method == "full" or (method == "head-then-full" and step == 9)
         assert dense.weight.requires_grad == whole
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_half_precision(method: str, tmp_path: Path, tiny_bert_dir: Path, reviews_dir: Path) -> None:
+    """Projections of some methods stay whole where others are halved; unpadded attention gets both."""
+    settings = (
+        "--method",
+        method,
+        "--precision",
+        "bf16",
+        "--set",
+        "train.max_steps=3",
+        "--set",
+        "regularize.dropout=0.1",
+    )
+    given = ("--model", str(tiny_bert_dir), "--data", str(reviews_dir), "--batch-size", "8", "--lr", "1e-3")
+    losses = []
+    for unpadded in ("true", "false"):
+        place = tmp_path / unpadded
+        more = ("--set", f"train.unpadded={unpadded}", "--out", str(place))
+        done = run_cli("finetune", *given, *settings, *more, cwd=tmp_path)
+        assert done.code == 0, done.stderr
+        losses.append(json.loads((place / "report.json").read_text(encoding="utf-8"))["metrics"]["loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=0.1)

@@ -70,8 +70,10 @@ def test_recipe_runs(file: Path, tmp_path: Path, tiny_bert_dir: Path, reviews_di
     for stage in found:
         if not str(stage.recipe.data.name).startswith("builtin:"):
             own = f"stages.{stage.name}." if stage.name else ""
-            data = made_for(stage.recipe, tmp_path / f"data-{stage.name or 'own'}") or reviews_dir
-            arguments += ["--set", f"{own}data.name={data}"]
+            made = made_for(stage.recipe, tmp_path / f"data-{stage.name or 'own'}")
+            arguments += ["--set", f"{own}data.name={made or reviews_dir}"]
+            if made is None and stage.recipe.data.columns is not None:
+                arguments += ["--set", f"{own}data.columns=text=text,label=label"]
     done = run_cli(*arguments, cwd=tmp_path)
     assert done.code == 0, done.stderr
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
